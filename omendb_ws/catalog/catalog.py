@@ -20,19 +20,21 @@ from collections.abc import Iterator
 from typing import Final
 
 from omendb_core.model.budget import Budget, Share
-from omendb_core.model.errors import Exists, NotFound, Quota, Unsupported
+from omendb_core.model.errors import Exists, NotFound, Quota, Unavailable, Unsupported
 from omendb_core.model.types import Definition, WindowLimits
 from omendb_core.scan.interface import Scan
 from omendb_core.state import reserved_bytes
 from omendb_core.window import Window
 
 from ..engine.model.shard import Shard
+from ..sharding.names import collection_of
 from ..telemetry.metrics import NO_JOURNAL, JournalNumbers
 from ..tenants.accounts import Accounts
 from ..wire.messages import Create, Durability
 from ..wire.opcodes import Limits
 from .entry import Entry
 from .held import HeldNames
+from .parts import Coming, part_definition, part_names
 
 #: What asks the budget, in a refusal.
 _WINDOW: Final = "this window takes"
@@ -76,6 +78,9 @@ class Catalog:
         self._scan = scan
         self._default_durability = default_durability
         self._tenants: dict[str, dict[str, Entry]] = {}
+        #: Those of several shards, by tenant and name; and those of which some shards are back.
+        self.sharded: dict[tuple[str, str], Entry] = {}
+        self.coming = Coming()
         self.window_limits = window_limits(limits)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -155,6 +160,8 @@ class Catalog:
             columns=dict(create.columns),
             ttl_seconds=create.ttl,
         )
+        shards = create.shards or 1
+        definition = part_definition(definition, shards)
         existing = self._tenants.get(tenant, {}).get(create.collection)
         if existing is not None:
             _refuse_other(existing, create, definition, durability)
@@ -162,31 +169,56 @@ class Catalog:
         self.held.refuse(tenant, create.collection)
         self.refuse_durability(durability)
         replicas = self._replicas(create.replicas)
+        if shards > 1 and self._is_in_cluster:
+            raise Unsupported("shards: more than 1 is not supported in a cluster yet")
+        names = part_names(create.collection, shards)
+        self._refuse_still_dropping(tenant, create.collection, names)
         self._refuse_over_collections(tenant)
-        share = Share(self._accounts.of(tenant).memory, _WINDOW)
-        beyond_bytes = self._coming_back(tenant, create.collection)
-        share.resize(reserved_bytes(definition, self._scan), beyond_bytes)
-        window = self._window(definition, share)
-        shard = Shard(tenant, create.collection, durability, window, now_seconds, replicas=replicas)
+        windows = self._new_windows(tenant, definition, names)
+        made = [
+            Shard(tenant, name, durability, window, now_seconds, replicas=replicas)
+            for name, window in zip(names, windows, strict=True)
+        ]
         if durability != "memory":
-            shard.follows = self._dropping.get((tenant, create.collection))
-        entry = self._list(shard)
-        self._dropping.pop((tenant, create.collection), None)
+            for shard in made:
+                shard.follows = self._dropping.get((tenant, shard.name))
+        entry = self._list(*made)
+        for name in names:
+            self._dropping.pop((tenant, name), None)
         return entry, True
+
+    def _new_windows(self, tenant: str, definition: Definition, names: list[str]) -> list[Window]:
+        """A window for each name; none of them if there is no room for all. Quota."""
+        windows: list[Window] = []
+        for name in names:
+            share = Share(self._accounts.of(tenant).memory, _WINDOW)
+            beyond_bytes = self._coming_back(tenant, name)
+            share.resize(reserved_bytes(definition, self._scan), beyond_bytes)
+            windows.append(self._window(definition, share))
+        return windows
+
+    def _refuse_still_dropping(self, tenant: str, name: str, names: list[str]) -> None:
+        """Unavailable while a collection of that name, cut otherwise, is still in the store."""
+        for (whose, part), other in self._dropping.items():
+            is_of_name = whose == tenant and collection_of(part) == name
+            if is_of_name and part not in names and not other.is_dropped:
+                raise Unavailable(f"collection: the {name!r} before is being dropped; try again")
 
     def uncreate(self, entry: Entry) -> None:
         """Take a collection out that the engine was not told of."""
-        shard = entry.shard
-        follows = shard.follows
+        before = [(shard, shard.follows) for shard in entry.shards]
         self.drop(entry)
-        shard.is_dropped = True
-        self._dropping.pop((shard.tenant, shard.name), None)
-        if follows is not None:
-            self._dropping[shard.tenant, shard.name] = follows
+        for shard, follows in before:
+            shard.is_dropped = True
+            self._dropping.pop((shard.tenant, shard.name), None)
+            if follows is not None:
+                self._dropping[shard.tenant, shard.name] = follows
 
-    def _list(self, shard: Shard) -> Entry:
-        entry = Entry(shard)
-        self._tenants.setdefault(shard.tenant, {})[shard.name] = entry
+    def _list(self, *shards: Shard) -> Entry:
+        entry = Entry(*shards)
+        self._tenants.setdefault(entry.tenant, {})[entry.name] = entry
+        if entry.whole is not None:
+            self.sharded[entry.tenant, entry.name] = entry
         return entry
 
     def drop(self, entry: Entry) -> None:
@@ -194,25 +226,28 @@ class Catalog:
 
         After a fault it is still there.
         """
-        self.unlist(entry.shard)
+        self.unlist(entry.shards[0])
 
     def unlist(self, shard: Shard) -> None:
         """As ``drop``, of the collection that a shard is of."""
-        journals = self.dropped_journals
-        if shard.pending is not None and shard.pending.log is not None:
-            journals = journals.with_dropped(shard.pending.log.numbers())
+        collections, name = self._tenants[shard.tenant], collection_of(shard.name)
+        entry, journals = collections[name], self.dropped_journals
         dropping = {name: other for name, other in self._dropping.items() if not other.is_dropped}
-        if shard.pending is not None:
-            dropping[shard.tenant, shard.name] = shard
+        for one in entry.shards:
+            if one.pending is None:
+                continue
+            dropping[one.tenant, one.name] = one
+            if one.pending.log is not None:
+                journals = journals.with_dropped(one.pending.log.numbers())
         leaving = [one for one in self._leaving if not one.is_dropped]
-        leaving.append(shard)
+        leaving.extend(entry.shards)
         # From here on nothing can fail.
         self.dropped_journals, self._dropping, self._leaving = journals, dropping, leaving
-        collections = self._tenants[shard.tenant]
-        del collections[shard.name]
+        del collections[name]
+        self.sharded.pop((shard.tenant, name), None)
         if not collections:
             del self._tenants[shard.tenant]
-        shard.listed.is_listed = False
+        entry.listed.is_listed = False
 
     # -- collections that are made of snapshots ---------------------------------------------------
 
@@ -262,11 +297,18 @@ class Catalog:
         share.restore(reserved_bytes(definition, self._scan))
         return self._window(definition, share)
 
-    def restore(self, shard: Shard) -> Entry:
-        """A held collection is back; the memory of its window is set aside already."""
+    def restore(self, shard: Shard) -> Entry | None:
+        """A held collection is back, or one of its shards; None while others of it are missing.
+
+        The memory of its window is set aside already.
+        """
+        shards = self.coming.with_one_more(shard)
+        if shards is None:
+            self.held.came(shard.tenant, shard.name)
+            return None
         self.held.release(shard.tenant, shard.name)
         self._reserved.discard((shard.tenant, shard.name))
-        return self._list(shard)
+        return self._list(*shards)
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -328,7 +370,9 @@ def _refuse_other(
 ) -> None:
     if create.if_exists != "ok":
         raise Exists(f"collection: there is a {existing.name!r} already")
-    if existing.definition != definition or existing.durability != durability:
+    is_alike = existing.shards[0].definition == definition
+    is_alike = is_alike and len(existing.shards) == (create.shards or 1)
+    if not is_alike or existing.durability != durability:
         raise Exists(f"collection: there is a {existing.name!r} already, defined otherwise")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from omendb_core.model.errors import Unavailable
 
 from ..journal.interface import Stored
+from ..sharding.names import collection_of
 
 
 @dataclass(slots=True)
@@ -18,6 +19,8 @@ class _Held:
     reason: str
     #: What is in the store under that name, and will not come back; more than one after a fault.
     given_up: list[Stored] = field(default_factory=list)
+    #: Of a collection of several shards: those that may still come back.
+    coming: set[str] = field(default_factory=set)
 
 
 class HeldNames:
@@ -59,18 +62,34 @@ class HeldNames:
         ]
 
     def hold(self, tenant: str, name: str, reason: str) -> None:
-        """Take a name, or say anew why its collection is not available."""
+        """Take a name, or say anew why its collection is not available.
+
+        A name of a shard is its collection's, here as in what follows.
+        """
+        name = collection_of(name)
         self._names.setdefault(tenant, {}).setdefault(name, _Held("")).reason = reason
 
     def give_up(self, stored: Stored, reason: str) -> None:
         """Hold the name of a collection that does not come back; it can be dropped from now on."""
         self.hold(stored.tenant, stored.name, reason)
-        self._names[stored.tenant][stored.name].given_up.append(stored)
+        held = self._names[stored.tenant][collection_of(stored.name)]
+        held.given_up.append(stored)
+        held.coming.discard(stored.name)
+
+    def expect(self, stored: Stored, reason: str) -> None:
+        """Hold the name of what comes back: a collection, or one of its shards."""
+        self.hold(stored.tenant, stored.name, reason)
+        if collection_of(stored.name) != stored.name:
+            self._names[stored.tenant][collection_of(stored.name)].coming.add(stored.name)
+
+    def came(self, tenant: str, name: str) -> None:
+        """A shard is back; its collection is held on."""
+        self._names[tenant][collection_of(name)].coming.discard(name)
 
     def release(self, tenant: str, name: str) -> None:
         """The collection is back, or dropped."""
         names = self._names[tenant]
-        del names[name]
+        del names[collection_of(name)]
         if not names:
             del self._names[tenant]
 
@@ -88,7 +107,7 @@ class HeldNames:
         held = self._names.get(tenant, {}).get(name)
         if held is None:
             return []
-        if not held.given_up:
+        if not held.given_up or held.coming:
             self.refuse(tenant, name)
         self.release(tenant, name)
         return held.given_up

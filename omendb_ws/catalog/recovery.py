@@ -29,6 +29,7 @@ from ..journal.late_log import LateLog
 from ..journal.store_thread import Storage
 from ..runtime.faults import as_error
 from .catalog import Catalog
+from .parts import incomplete
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +104,14 @@ class Recoveries:
         """Hold every stored name."""
         found = self._storage.stored()
         times = Counter((stored.tenant, stored.name) for stored in found)
+        torn = incomplete(found)
         for stored in found:
-            self._held.hold(stored.tenant, stored.name, "is recovering; try again")
-            if times[stored.tenant, stored.name] == 1:
+            self._held.expect(stored, "is recovering; try again")
+        for stored in found:
+            if times[stored.tenant, stored.name] == 1 and stored not in torn:
                 self._waiting.append(stored)
+            elif stored in torn:  # a create, or a drop, that did not come to its end
+                self._refuse(stored, Damaged("not all of its shards are there", stored.key, 0))
             else:  # a repair, or a drop on a broken disk, that did not come to its end
                 self._refuse(stored, Damaged("it is there twice", stored.key, 0))
         self._total = len(self._waiting)

@@ -146,6 +146,7 @@ class Restore:
         self._all.numbers.under_way -= 1
         self.is_over = True
         entry = self._all.catalog.restore(shard)
+        assert entry is not None, "a snapshot is of one shard"
         self._all.numbers.done += 1
         return self._listed(entry)
 

@@ -176,7 +176,8 @@ class WaitingReads:
 def _is_of(work: Read, shard: Shard) -> bool:
     """Whether a read is of that shard, and can be answered."""
     ticket = work.ticket
-    return ticket.shard is shard and ticket.asker.lane.is_open and is_ready(work)
+    is_of = ticket.shard is shard or (ticket.shard is not None and shard in ticket.shard.parts)
+    return is_of and ticket.asker.lane.is_open and is_ready(work)
 
 
 def is_ready(work: Read) -> bool:

@@ -14,12 +14,11 @@ from typing import Any, Final
 from omendb_core.counting import CountQuery, check_by
 from omendb_core.filters.parser import both, optional
 from omendb_core.model.change import AddRequest, RowBatch
-from omendb_core.model.errors import BadFilter, OmenError, Unavailable
+from omendb_core.model.errors import BadFilter, Unavailable
 from omendb_core.model.types import Include
 from omendb_core.novelty.unless_near import UnlessNear
-from omendb_core.search.query import Query
 
-from ..access.stamps import stamp_rows, stamp_updates
+from ..access.stamps import stamp_updates
 from ..catalog.entry import Entry
 from ..engine.reads import commands as reads
 from ..engine.reads.statistics import collection_stats
@@ -30,19 +29,19 @@ from ..wire import messages as wire
 from ..wire import reply_bounds
 from ..wire.opcodes import right_for
 from ..wire.rows import (
-    check_columns_alone,
-    complete_payloads,
     parse_ids,
-    parse_rows,
     parse_updates,
 )
 from ..wire.searches import PlainSearch
-from . import copying, rates, shaping
+from . import copying, rates
 from .at_version import at_version
 from .auditing import took_effect
 from .authentication import authenticate
-from .reach import Reach, may_read, reach, shown
+from .given import description_bytes, given_rows, query_of, results_bytes
+from .reach import may_read, reach, shown
 from .session import Session
+from .sharding import collections as sharded
+from .sharding.dispatch import gathers
 from .subscribing import move, subscribe, unsubscribe
 
 _NOTHING = Include()
@@ -63,7 +62,8 @@ def handle(session: Session, request: wire.Request | PlainSearch, request_bytes:
     if session.principal is not None:
         session.taken = rates.take(session.account, request, session.context.clock_us)
     try:
-        _HANDLERS[type(request)](session, request, request_bytes)
+        if not (session.context.catalog.sharded and gathers(session, request, request_bytes)):
+            _HANDLERS[type(request)](session, request, request_bytes)
     except BaseException:
         if session.taken is not None:
             session.taken.give_back()
@@ -89,17 +89,22 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
     session.who.scope("admin", request.collection)
     now_seconds = context.clock_us() / 1e6
     collection, is_new = context.catalog.create(session.tenant, request, now_seconds)
+    is_sharded = collection.whole is not None
     if not is_new:
-        _describe_open(session, request, collection, size)
+        say = sharded.describe_open if is_sharded else _describe_open
+        say(session, request, collection, size)
         return
     try:
+        if is_sharded:
+            sharded.create(session, request, collection, size)
+            return
         took_effect(session, "create", collection.name)
         handle = session.open(collection)
         if collection.durability == "memory":
             visible = shown(session, collection)
             session.ok(request.id, {**collection.shard.describe(visible), "handle": handle})
         else:
-            ticket = session.ticket(request, collection.shard, size, _description_bytes(collection))
+            ticket = session.ticket(request, collection.shard, size, description_bytes(collection))
             session.submit_change(
                 writes.Create(
                     ticket, collection.shard, context.catalog, handle, shown(session, collection)
@@ -117,7 +122,7 @@ def _open(session: Session, request: wire.Open, size: int) -> None:
 def _describe_open(
     session: Session, request: wire.Create | wire.Open, collection: Entry, size: int
 ) -> None:
-    ticket = session.ticket(request, collection.shard, size, _description_bytes(collection))
+    ticket = session.ticket(request, collection.shard, size, description_bytes(collection))
     visible, handle = reach(session, "describe", collection.name).visible, session.open(collection)
 
     def say(_: int) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def _describe_open(
 def _describe(session: Session, request: wire.Describe, size: int) -> None:
     collection, visible = reach(session, request.op, request.collection).read
     shard, placed = collection.shard, _placed(session, collection)
-    expected_bytes = _description_bytes(collection) + _PLACE_BYTES * len(placed.get("replicas", ()))
+    expected_bytes = description_bytes(collection) + _PLACE_BYTES * len(placed.get("replicas", ()))
     ticket = session.ticket(request, shard, size, expected_bytes)
     session.submit(reads.Ask(ticket, shard, visible, lambda _: shard.describe(visible) | placed))
 
@@ -149,7 +154,7 @@ def _list(session: Session, request: wire.List, size: int) -> None:
         for one in session.context.catalog.of(session.tenant)
         if session.who.known().sees(one.name)
     ]
-    expected_bytes = reply_bounds.ENVELOPE_BYTES + sum(map(_description_bytes, collections))
+    expected_bytes = reply_bounds.ENVELOPE_BYTES + sum(map(description_bytes, collections))
     ticket = session.ticket(request, None, size, expected_bytes)
     visible = [shown(session, one) for one in collections]
     held = [
@@ -157,7 +162,8 @@ def _list(session: Session, request: wire.List, size: int) -> None:
         for name, reason, is_recovering in session.context.catalog.held.of(session.tenant)
         if session.who.known().sees(name)
     ]
-    session.submit(reads.List(ticket, [one.shard for one in collections], visible, held))
+    said = [one.whole or one.shard for one in collections]
+    session.submit(reads.List(ticket, said, visible, held))
 
 
 def _drop(session: Session, request: wire.Drop, size: int) -> None:
@@ -165,6 +171,7 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
     session.who.scope("admin", request.collection)
     given_up = held.drop(session.tenant, request.collection)
     if given_up:
+        sharded.drop_rest(session, session.tenant, request.collection)
         try:
             ticket = session.ticket(request, None, size)
             session.submit(writes.DropGivenUp(ticket, held, given_up))
@@ -187,17 +194,13 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
         session.submit_change(dropping)
 
 
-def _description_bytes(collection: Entry) -> int:
-    return reply_bounds.description_bytes(collection.definition)
-
-
 # -- changes ------------------------------------------------------------------------------------
 
 
 def _add(session: Session, request: wire.Add, size: int) -> None:
     reached = reach(session, request.op, request.collection)
     collection = reached.collection
-    rows = _rows(session, request.rows, reached)
+    rows = given_rows(session, request.rows, reached)
     asked = AddRequest(rows, session.who.producer(request.producer), request.batch)
     if request.unless_near is None:
         ticket = session.ticket(request, collection.shard, size)
@@ -220,24 +223,6 @@ def _unless_near(session: Session, found: wire.JsonObject, collection: Entry) ->
     except BadFilter as error:
         raise BadFilter(f"unless_near.{error.message}") from None
     return UnlessNear(found["score"], both(visible, filter_))
-
-
-def _rows(
-    session: Session, rows: RowBatch | list[Any] | OmenError, reached: Reach
-) -> RowBatch | OmenError:
-    """The rows of an add, stamped, or what is wrong with them: a repeated batch comes before."""
-    definition, limits = reached.collection.definition, session.context.limits
-    try:
-        if isinstance(rows, list):
-            rows = parse_rows(rows, definition, limits)
-        elif isinstance(rows, RowBatch) and rows.payloads is None:
-            rows = complete_payloads(rows, limits)
-        if isinstance(rows, RowBatch) and reached.stamp:
-            rows = stamp_rows(rows, reached.stamp, definition.columns)
-            check_columns_alone(rows, limits)
-    except OmenError as error:
-        return error
-    return rows
 
 
 def _delete(session: Session, request: wire.Delete, size: int) -> None:
@@ -265,34 +250,9 @@ def _update(session: Session, request: wire.Update, size: int) -> None:
 def _search(session: Session, request: wire.Search, size: int) -> None:
     reached = reach(session, request.op, request.collection)
     collection = reached.collection
-    definition, limits = collection.definition, session.context.limits
-    like = None if request.like is None else parse_ids([request.like], definition.ids, "like")
-    shape = shaping.shape(request, definition, request.k, limits.max_k, live=False)
-    keys = shaping.keys(shape)
-    queries = 1 if request.vectors is None else len(request.vectors)
-    query = Query(
-        vectors=request.vectors,
-        like=like,
-        k=request.k,
-        filter=reached.joined(request.filter),
-        min_score=request.min_score,
-        last=request.last,
-        include=request.include,
-        max_hits=reply_bounds.max_hits(
-            definition, request.include, request.binary, queries, limits, keys
-        ),
-        examples=shaping.examples(request, definition, reached.visible),
-        exclude=shaping.excluded(request, definition),
-        shape=shape,
-        at=request.at,
-        visible=reached.visible,
-    )
-    row_bytes = reply_bounds.most_row_bytes(
-        definition, request.include, request.binary, limits.max_metadata_bytes, keys
-    )
-    rows = queries * min(request.k, definition.capacity)
+    query = query_of(session, request, reached)
     ticket = session.ticket(
-        request, collection.shard, size, reply_bounds.ENVELOPE_BYTES + rows * row_bytes
+        request, collection.shard, size, results_bytes(session, request, query, collection)
     )
     session.submit(reads.Search(ticket, collection.shard, query, request.single, request.binary))
 
@@ -343,7 +303,7 @@ def _stats(session: Session, request: wire.Stats, size: int) -> None:
         return
     collection, visible = reach(session, request.op, request.collection).read
     shard = collection.shard
-    ticket = session.ticket(request, shard, size, _description_bytes(collection))
+    ticket = session.ticket(request, shard, size, description_bytes(collection))
 
     def say(now_us: int) -> dict[str, Any]:
         return collection_stats(shard, now_us, visible)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..access.principal import Principal
 from ..catalog.catalog import Catalog
-from ..catalog.entry import Entry
+from ..engine.model.shard import Shard
 from ..telemetry.collection_numbers import OTHERS, Busiest, CollectionNumbers, Key
 from ..telemetry.metrics import Metrics, TenantNumbers
 from ..telemetry.server_stats import server_stats, tenant_stats
@@ -71,14 +71,16 @@ class ServerView:
         self._busiest = {
             tenant: one for tenant, one in self._busiest.items() if self._catalog.count(tenant)
         }
-        return self._all_busiest.look(map(_numbered, self._catalog), self._clock_us() / 1e6)
+        shards = self._catalog.shards()
+        return self._all_busiest.look(map(_numbered, shards), self._clock_us() / 1e6)
 
     def by_collection_of(self, tenant: str) -> dict[tuple[str, str], CollectionNumbers]:
         """The same of one tenant's."""
         busiest = self._busiest.get(tenant) or Busiest(self._most_collections, tenant)
         if self._catalog.count(tenant):
             self._busiest[tenant] = busiest
-        return busiest.look(map(_numbered, self._catalog.of(tenant)), self._clock_us() / 1e6)
+        shards = (shard for one in self._catalog.of(tenant) for shard in one.shards)
+        return busiest.look(map(_numbered, shards), self._clock_us() / 1e6)
 
     def _forget(self) -> None:
         self._found.clear()
@@ -115,8 +117,7 @@ class ServerView:
         }
 
 
-def _numbered(entry: Entry) -> tuple[Key, CollectionNumbers]:
-    shard = entry.shard
+def _numbered(shard: Shard) -> tuple[Key, CollectionNumbers]:
     counts, window = shard.counts, shard.window
     log = None if shard.pending is None else shard.pending.log
     numbers = None if log is None else log.numbers()

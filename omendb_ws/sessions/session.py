@@ -27,8 +27,7 @@ from ..access.principal import Principal
 from ..catalog.entry import Entry
 from ..engine.inbox import Submitted
 from ..engine.model.commands import Change
-from ..engine.model.shard import Shard
-from ..engine.model.ticket import Lane, Reply, Ticket
+from ..engine.model.ticket import Lane, Reply, Target, Ticket
 from ..engine.reads.commands import PlainSearch
 from ..runtime.faults import as_error
 from ..tenants.account import Account
@@ -77,6 +76,8 @@ class Session:
         self.taken: Taken | None = None
         self._takings: dict[int, Taken] = {}
         self.handles = Handles()
+        #: How many adds without ids or producer went to collections of several shards.
+        self.spread_adds = 0
         self.holds = Holds(context.long_requests, self._progressed)
         self.last_sub = 0
         #: Whether the message that is being received has its reply; whether a token was wrong, of
@@ -164,7 +165,7 @@ class Session:
     def ticket(
         self,
         request: Request | searches.PlainSearch,
-        shard: Shard | None,
+        shard: Target | None,
         request_bytes: int,
         reply_bytes: int = ENVELOPE_BYTES,
         then: Callable[[bool], None] | None = None,
@@ -187,18 +188,18 @@ class Session:
 
     def submit_change(self, work: Change) -> None:
         """Hand a change to the engine; later reads of this connection wait for it."""
-        self._expect(work.ticket, self.context.inbox.submit, work)
+        self.expect(work.ticket, self.context.inbox.submit, work)
         self.lane.queued += 1
 
     def submit(self, work: Submitted) -> None:
         """Hand a read to the engine, or what waits for nothing and is answered all the same."""
-        self._expect(work.ticket, self.context.inbox.submit, work)
+        self.expect(work.ticket, self.context.inbox.submit, work)
 
     def submit_search(self, work: PlainSearch) -> None:
         """Have a plain search answered, here or by the engine."""
-        self._expect(work.ticket, self.context.inbox.search, work)
+        self.expect(work.ticket, self.context.inbox.search, work)
 
-    def _expect(self, ticket: Ticket, submit: Callable[[Any], None], work: Submitted) -> None:
+    def expect(self, ticket: Ticket, submit: Callable[[Any], None], work: Submitted | None) -> None:
         """Hand ``work`` over, which is answered by its ticket; after a fault it was not."""
         self._inflight[ticket.id] = ticket
         if self.taken is not None:

@@ -57,8 +57,8 @@ _SNAPSHOT: Final = KIND_NUMBERS["SNAPSHOT"]
 
 def encode_added(request_id: int, added: Added) -> bytes:
     """ADDED; seqs that are not known are 0."""
-    if added.is_compared:
-        return _encode_compared(request_id, added)
+    if added.is_compared or added.shards is not None:
+        return _encode_with_json(request_id, added)
     return _ADDED_FRAME.pack(
         MAGIC, PROTOCOL_BYTE, _ADDED, FLAG_DUPLICATE if added.duplicate else 0,
         request_id, 0, 0, 0, 0, 0, 0,
@@ -66,10 +66,15 @@ def encode_added(request_id: int, added: Added) -> bytes:
     )  # fmt: skip
 
 
-def _encode_compared(request_id: int, added: Added) -> bytes:
-    """ADDED of an add that was asked with ``unless_near``."""
-    flags = FLAG_COMPARED | (FLAG_DUPLICATE if added.duplicate else 0)
-    json = dumps({"skipped": added.skipped, "near": near_text(added.near)})
+def _encode_with_json(request_id: int, added: Added) -> bytes:
+    """ADDED of an add that was asked with ``unless_near``, or that went to several shards."""
+    flags, said = FLAG_DUPLICATE if added.duplicate else 0, JsonObject()
+    if added.is_compared:
+        flags |= FLAG_COMPARED
+        said = {"skipped": added.skipped, "near": near_text(added.near)}
+    if added.shards is not None:
+        said["shards"] = added.shards
+    json = dumps(said)
     header = Header(MAGIC, PROTOCOL_BYTE, _ADDED, flags, request_id, 0, 0, 0, 0, len(json), 0)
     seqs = [added.version, added.first_seq or 0, added.last_seq or 0]
     return pack(header, json, [np.array(seqs, "<u8")])
@@ -77,7 +82,7 @@ def _encode_compared(request_id: int, added: Added) -> bytes:
 
 def encode_results(request_id: int, results: Results) -> bytes:
     """RESULTS; the arrays are copied once, into the message."""
-    json = hits_json(results.hits, results.subs, results.at)
+    json = hits_json(results.hits, results.subs, results.at, results.versions)
     return pack(_results_head(request_id, results, len(json)), json, _results_arrays(results))
 
 
@@ -92,7 +97,8 @@ def encode_results_in_parts(
     request_id: int, results: Results, metadata: list[bytes]
 ) -> tuple[bytes | memoryview, ...]:
     """RESULTS without a copy; ``metadata``: that of the rows as JSON with commas, in parts."""
-    rest = hits_json(replace(results.hits, metadata=None), results.subs, results.at)
+    hits = replace(results.hits, metadata=None)
+    rest = hits_json(hits, results.subs, results.at, results.versions)
     json = [b'{"metadata":[', *metadata, b"]," + rest[1:] if rest else b"]}"]
     head = _results_head(request_id, results, sum(map(len, json)))
     return pack_parts(head, json, _results_arrays(results))
@@ -137,7 +143,12 @@ def encode_snapshot_in_parts(
     return tuple(part for part in parts if part)
 
 
-def hits_json(hits: Hits, subs: list[int] | None, at: float | None = None) -> bytes:
+def hits_json(
+    hits: Hits,
+    subs: list[int] | None,
+    at: float | None = None,
+    versions: list[int] | None = None,
+) -> bytes:
     """The JSON section of answers: each of the arguments, ``ids``, ``near`` and ``weights``."""
     parts = []
     if hits.metadata is not None:
@@ -150,6 +161,8 @@ def hits_json(hits: Hits, subs: list[int] | None, at: float | None = None) -> by
         parts.append(b'"subs":%b' % dumps(subs))
     if at is not None:
         parts.append(b'"at":%b' % dumps(at))
+    if versions is not None:
+        parts.append(b'"versions":%b' % dumps(versions))
     if hits.weights is not None:
         parts.append(b'"weights":%b' % array_text(hits.weights))
     return b"{%b}" % b",".join(parts) if parts else b""
@@ -195,8 +208,8 @@ def decode_incoming(
     if kind.name == "RESULTS":
         counts = arrays["counts"]
         took_us, subs = header.took_us, json.get("subs")
-        at, to_seq = json.get("at"), json.get("to_seq")
-        return header.id, Results(version, counts, hits, took_us, subs, at, to_seq)
+        at, to_seq, versions = json.get("at"), json.get("to_seq"), json.get("versions")
+        return header.id, Results(version, counts, hits, took_us, subs, at, to_seq, versions)
     to_seq = int(arrays["to_seq"][0])
     if header.flags & FLAG_MATCH:
         is_novel = hits.near is not None
@@ -249,5 +262,6 @@ def _added(header: Header, arrays: Mapping[str, Any], json: JsonObject) -> Added
     duplicate = bool(header.flags & FLAG_DUPLICATE)
     seqs = first_seq or None, last_seq or None
     if not header.flags & FLAG_COMPARED:
-        return Added(version, *seqs, duplicate)
-    return Added(version, *seqs, duplicate, True, json.get("skipped"), json.get("near"))
+        return Added(version, *seqs, duplicate, shards=json.get("shards"))
+    near, shards = json.get("near"), json.get("shards")
+    return Added(version, *seqs, duplicate, True, json.get("skipped"), near, shards)

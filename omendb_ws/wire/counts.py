@@ -6,6 +6,7 @@ says it: those of many subscriptions share it. Knows the engine's types, no sock
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from omendb_core.model.types import CountsBy
@@ -24,6 +25,12 @@ class Counted(NamedTuple):
 def counted_all(version: int, count: int) -> Counted:
     """How many rows there are."""
     return Counted(version, b'"count":%d' % count)
+
+
+def counted_over(versions: Sequence[int], found: CountsBy, by: str | None) -> Counted:
+    """What was counted in all shards, each at its version."""
+    counted = counted_all(found.version, found.count) if by is None else counted_by(found)
+    return Counted(found.version, b'%b,"versions":%b' % (counted.members, dumps(list(versions))))
 
 
 def counted_by(found: CountsBy) -> Counted:

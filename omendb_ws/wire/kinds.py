@@ -114,7 +114,8 @@ _KINDS = (
     Kind(
         2, "ADDED", "reply", ("json_bytes",),
         (_VERSION, Section("first_seq", "<u8", ("1",)), Section("last_seq", "<u8", ("1",))),
-        json=("skipped", "near"), flags={FLAG_DUPLICATE: "duplicate", FLAG_COMPARED: "compared"},
+        json=("skipped", "near", "shards"),
+        flags={FLAG_DUPLICATE: "duplicate", FLAG_COMPARED: "compared"},
     ),
     Kind(
         3, "SEARCH", "request", ("handle", "n", "dim", "k", "json_bytes"), (_QUERIES,),
@@ -127,7 +128,7 @@ _KINDS = (
     Kind(
         4, "RESULTS", "reply", ("n", "dim", "k", "json_bytes", "took_us"),
         (_VERSION, Section("counts", "<u4", ("n",)), *_hits("k")),
-        json=("metadata", "ids", "subs", "at", "weights", "to_seq"),
+        json=("metadata", "ids", "subs", "at", "weights", "to_seq", "versions"),
         flags={FLAG_VECTORS: "vectors", FLAG_RANKS: "ranks"},
     ),
     Kind(

@@ -18,6 +18,8 @@ MAX_U32: Final = 2**32 - 1
 MAX_COLUMNS: Final = 64
 #: Nodes of a cluster that hold one collection.
 MAX_REPLICAS: Final = 8
+#: Windows of one collection.
+MAX_SHARDS: Final = 64
 MAX_NAME_LENGTH: Final = 64
 MAX_STR_ID_BYTES: Final = 256
 MAX_PRODUCER_BYTES: Final = 64

@@ -75,6 +75,7 @@ class Create:
     durability: Durability | None = None
     if_exists: IfExists = "error"
     replicas: int | None = None
+    shards: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

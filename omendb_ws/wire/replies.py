@@ -20,7 +20,8 @@ class Added:
     no row went in.
 
     ``is_compared``: it was asked with ``unless_near``. ``skipped``: places of the rows that were
-    left out, and ``near``, the id of the best row near each; None for a duplicate.
+    left out, and ``near``, the id of the best row near each; None for a duplicate. ``shards``: of a
+    collection that has several, what each one says, ``shard`` with it.
     """
 
     version: int
@@ -30,6 +31,7 @@ class Added:
     is_compared: bool = False
     skipped: list[int] | None = None
     near: Ids | None = None
+    shards: list[JsonObject] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class Results:
     """The answer to a search: ``counts`` uint32 (q,) rows of ``hits`` for each query.
 
     ``at``: the Unix time, in seconds, that its ranks and weights are of, where it has any.
-    ``to_seq``: where ``match`` subscriptions begin, less one; they have no rows.
+    ``to_seq``: where ``match`` subscriptions begin, less one; they have no rows. ``versions``: of
+    each shard, where there are several.
     """
 
     version: int
@@ -47,6 +50,7 @@ class Results:
     subs: list[int] | None = None
     at: float | None = None
     to_seq: int | None = None
+    versions: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,15 @@ class SnapshotBytes:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to ``get``: ``found`` bool (n,), one for each id; ``hits`` those, in order."""
+    """The answer to ``get``: ``found`` bool (n,), one for each id; ``hits`` those, in order.
+
+    ``versions``: of each shard, where there are several.
+    """
 
     version: int
     found: Bool1
     hits: Hits
+    versions: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

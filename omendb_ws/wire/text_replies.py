@@ -48,6 +48,8 @@ def encode_added(request_id: int, added: Added) -> bytes:
     }
     if added.duplicate:
         ok["duplicate"] = True
+    if added.shards is not None:
+        ok["shards"] = added.shards
     if added.is_compared:
         ok["skipped"], ok["near"] = added.skipped, near_text(added.near)
     return encode_ok(request_id, ok)
@@ -73,6 +75,8 @@ def _whole(message: JsonList) -> bytes:
 def results_list(request_id: int, results: Results, single: bool, rows: list[bytes]) -> JsonList:
     """As ``encode_results``; ``rows``: the rows as JSON objects."""
     at = b"" if results.at is None else b'"at":%b,' % dumps(results.at)
+    if results.versions is not None:
+        at += b'"versions":%b,' % dumps(results.versions)
     return JsonList(
         b'{"id":%d,"ok":{"version":%d,"results":[' % (request_id, results.version),
         rows if single else _cut(rows, results.counts.tolist()),
@@ -97,10 +101,11 @@ def encode_found(request_id: int, found: Found) -> bytes:
 def found_list(request_id: int, found: Found, objects: list[bytes]) -> JsonList:
     """As ``encode_found``; ``objects``: the rows as JSON objects."""
     rows = iter(objects)
+    versions = b"" if found.versions is None else b',"versions":%b' % dumps(found.versions)
     return JsonList(
         b'{"id":%d,"ok":{"version":%d,"rows":[' % (request_id, found.version),
         [next(rows) if there else b"null" for there in found.found.tolist()],
-        b"]}}",
+        b"]%b}}" % versions,
     )
 
 

@@ -14,7 +14,7 @@ from ...wire import binary_replies, text_replies
 from ...wire.counts import Counted, encode_count
 from ...wire.encoded import Message, binary, text
 from ...wire.messages import Added, Found, Results
-from .ticket import Reply, Ticket
+from .ticket import PartReply, Reply, Ticket
 
 
 def refusal(ticket: Ticket, error: OmenError) -> Reply:
@@ -23,16 +23,22 @@ def refusal(ticket: Ticket, error: OmenError) -> Reply:
     It has no traceback any more (see ``runtime.faults.as_error``).
     """
     error.__traceback__ = None
+    if ticket.is_part:
+        return PartReply(ticket, error=error.code, value=error)
     return Reply(ticket, text(text_replies.encode_error(ticket.id, error)), error.code)
 
 
 def ok(ticket: Ticket, body: Mapping[str, Any]) -> Reply:
     """A reply of JSON."""
+    if ticket.is_part:
+        return PartReply(ticket, value=body)
     return fitting(ticket, text(text_replies.encode_ok(ticket.id, body)))
 
 
 def added(ticket: Ticket, acknowledged: Added, is_binary: bool) -> Reply:
     """The acknowledgement of an add."""
+    if ticket.is_part:
+        return PartReply(ticket, value=acknowledged)
     if is_binary:
         return fitting(ticket, binary(binary_replies.encode_added(ticket.id, acknowledged)))
     return fitting(ticket, text(text_replies.encode_added(ticket.id, acknowledged)))
@@ -46,6 +52,8 @@ def results(
     written: list[bytes] | None = None,
 ) -> Reply:
     """The reply to a search; ``written``: in binary its rows' metadata as JSON, in parts."""
+    if ticket.is_part:
+        return PartReply(ticket, value=found)
     if is_binary and written is not None:
         parts = binary_replies.encode_results_in_parts(ticket.id, found, written)
         message = Message(parts, False)
@@ -65,6 +73,8 @@ def of_search(ticket: Ticket, found: Results, message: Message) -> Reply:
 
 def rows(ticket: Ticket, found: Found) -> Reply:
     """The reply to ``get``."""
+    if ticket.is_part:
+        return PartReply(ticket, value=found)
     return fitting(ticket, text(text_replies.encode_found(ticket.id, found)))
 
 
@@ -76,6 +86,8 @@ def snapshot(ticket: Ticket, data: Sequence[bytes | memoryview], is_last: bool) 
 
 def counted(ticket: Ticket, found: Counted) -> Reply:
     """The reply to ``count``."""
+    if ticket.is_part:
+        return PartReply(ticket, value=found)
     return fitting(ticket, encode_count(ticket.id, found))
 
 

@@ -1,6 +1,7 @@
 """One window of a collection, with its log: what the engine knows of it.
 
-A collection is one of them today; ``catalog/entry.py`` is what its name leads to.
+A collection is one of them, or several (``sharded.py``); ``catalog/entry.py`` is what its name
+leads to.
 """
 
 from __future__ import annotations
@@ -134,6 +135,11 @@ class Shard:
     def is_made(self) -> bool:
         """False while the store makes its log."""
         return self.pending is None or self.pending.log is not None or self.is_dropped
+
+    @property
+    def parts(self) -> tuple[Shard]:
+        """Itself (``sharded.py`` has several)."""
+        return (self,)
 
     def time_us(self, now_us: int) -> int:
         """What time it is for its rows: a log's time goes on after a restart, however the machine's

@@ -8,9 +8,9 @@ loop's thread, in the order in which effects were made. A ``Command`` answers a 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from ...tenants.share import TenantShare
 from ...wire.encoded import Message
@@ -44,6 +44,11 @@ class Target(Protocol):
     @property
     def is_made(self) -> bool:
         """Whether its log is there."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[Target]:
+        """The shards that it is: of one shard itself."""
         ...
 
 
@@ -97,7 +102,8 @@ class Ticket:
     ``after``: how many changes of its connection it follows. ``arrival_us``: when its bytes
     came, ``late_us`` before they were looked at. ``reply_bytes``: about as much as its
     reply may take. ``max_reply_bytes`` is the limit on a message. ``then`` is called on the loop's
-    thread once the reply is queued, with whether it was an ``ok``.
+    thread once the reply is queued, with whether it was an ``ok``. ``is_part``: it is what one
+    shard of several does of a request, and its reply a ``PartReply``.
     """
 
     asker: Asker
@@ -111,6 +117,7 @@ class Ticket:
     after: int
     late_us: int = 0
     then: Callable[[bool], None] | None = None
+    is_part: bool = False
 
     def took(self, us: float) -> None:
         """Some of the engine's time went to it."""
@@ -137,6 +144,19 @@ class Reply:
     def deliver(self) -> None:
         """Give the reply to whoever asked."""
         self.ticket.asker.answered(self)
+
+
+#: What a part says is a value.
+_NO_MESSAGE: Final = Message((), True)
+
+
+@dataclass(slots=True, eq=False)
+class PartReply(Reply):
+    """Effect: what one shard says of a request, as a value that nobody has written; an OmenError
+    where it is refused."""
+
+    message: Message = _NO_MESSAGE
+    value: Any = None
 
 
 @dataclass(slots=True, eq=False)

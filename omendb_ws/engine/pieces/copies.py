@@ -7,9 +7,8 @@ changes (``Shard.is_held``), and written afterwards.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 from omendb_core.model.types import Hits
 
 from ...wire.encoded import Message
@@ -86,30 +85,3 @@ def _rows_of_piece(hits: Hits) -> int:
     """How many rows take about a millisecond to write."""
     dim = 0 if hits.vectors is None else hits.vectors.shape[1]
     return max(1, int(1000 / (_JSON_ROW_US + 0.1 * dim)))
-
-
-def joined(parts: list[Hits]) -> Hits:
-    """Rows one after the other."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    ids: Any
-    if isinstance(first.ids, list):
-        ids = [id_ for part in parts for id_ in part.ids]
-    else:
-        ids = np.concatenate([part.ids for part in parts])
-    return Hits(
-        ids=ids,
-        seqs=np.concatenate([part.seqs for part in parts]),
-        scores=_all([part.scores for part in parts]),
-        metadata=None
-        if first.metadata is None
-        else [one for part in parts for one in part.metadata or ()],
-        vectors=_all([part.vectors for part in parts]),
-        ranks=_all([part.ranks for part in parts]),
-        weights=_all([part.weights for part in parts]),
-    )
-
-
-def _all(arrays: list[Any]) -> Any:
-    return None if arrays[0] is None else np.concatenate(arrays)

@@ -14,6 +14,7 @@ from omendb_core.search.query import Query
 from ...wire import searches
 from ..model.commands import Read
 from ..model.shard import Shard
+from ..model.sharded import Sharded
 from ..pieces.snapshots import Reading
 
 
@@ -60,7 +61,7 @@ class List(Read):
     ``unavailable`` says of others why they are not there.
     """
 
-    collections: list[Shard]
+    collections: list[Shard | Sharded]
     visible: list[Filter | None]
     unavailable: list[dict[str, Any]]
 
@@ -73,7 +74,7 @@ class Ask(Read):
     Of a collection: while that is there, and once it is known which rows are ``visible``.
     """
 
-    shard: Shard | None
+    shard: Shard | Sharded | None
     visible: Filter | None
     say: Callable[[int], dict[str, Any]]
 

@@ -15,6 +15,7 @@ from omendb_core.model.errors import Unavailable
 
 from ..model import replies
 from ..model.shard import Shard
+from ..model.sharded import Sharded
 from ..model.ticket import Reply
 from ..pieces.long_reads import Steps
 from ..pieces.masks import mask_made, mask_share, needs_mask
@@ -50,11 +51,13 @@ def described_in_pieces(work: List | Ask, clock_us: Callable[[], int]) -> Steps:
     """The same; each collection is described at a moment of its own."""
     if not isinstance(work, List):
         if work.shard is not None:
-            yield from mask_made(work.shard, work.visible)
+            for part in work.shard.parts:
+                yield from mask_made(part, work.visible)
         return described(work, clock_us())
-    there: list[tuple[Shard, dict[str, Any]]] = []
+    there: list[tuple[Shard | Sharded, dict[str, Any]]] = []
     for shard, visible in zip(work.collections, work.visible, strict=True):
-        yield from _while_there(shard, mask_made(shard, visible))
+        for part in shard.parts:
+            yield from _while_there(part, mask_made(part, visible))
         if _is_there(shard):
             there.append((shard, shard.describe(visible)))
             yield True
@@ -72,7 +75,7 @@ def _while_there(shard: Shard, making: Generator[bool, None, None]) -> Generator
             yield has_worked
 
 
-def _listed(work: List, there: list[tuple[Shard, dict[str, Any]]]) -> Reply:
+def _listed(work: List, there: list[tuple[Shard | Sharded, dict[str, Any]]]) -> Reply:
     unavailable = work.unavailable + [
         {"collection": one.name, "reason": one.broken, "recovering": False}
         for one, _ in there
@@ -84,7 +87,7 @@ def _listed(work: List, there: list[tuple[Shard, dict[str, Any]]]) -> Reply:
     return replies.ok(work.ticket, said)
 
 
-def _is_there(shard: Shard) -> bool:
+def _is_there(shard: Shard | Sharded) -> bool:
     return shard.is_made and not shard.is_dropped
 
 
@@ -92,7 +95,8 @@ def _counted(work: List | Ask) -> list[tuple[Shard, Filter | None]]:
     """What is counted, of collections that are there."""
     if isinstance(work, List):
         pairs = zip(work.collections, work.visible, strict=True)
-        return [(one, visible) for one, visible in pairs if visible is not None and _is_there(one)]
+        there = [(one, visible) for one, visible in pairs if visible is not None and _is_there(one)]
+        return [(part, visible) for one, visible in there for part in one.parts]
     if work.visible is None or work.shard is None or work.shard.is_dropped:
         return []
-    return [(work.shard, work.visible)]
+    return [(part, work.visible) for part in work.shard.parts]

@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 from omendb_core.model.errors import OmenError, TooLarge
+from omendb_core.model.hits_together import joined
 from omendb_core.ranking.shape import PLAIN
 from omendb_core.search.query import Answer, Query
 
@@ -25,7 +26,7 @@ from ...wire.opcodes import MAX_U32
 from ...wire.text_replies import found_list, results_list
 from ..model import replies
 from ..model.shard import Shard
-from ..pieces.copies import joined, list_written, metadata_written, must_wait, objects_written
+from ..pieces.copies import list_written, metadata_written, must_wait, objects_written
 from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
@@ -145,6 +146,8 @@ def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) ->
     hits = joined([part.hits for part in parts])
     took_us = min(max(clock_us() - work.ticket.arrival_us, 0), MAX_U32)
     results = Results(version, counts, hits, took_us, at=stated(work.query))
+    if work.ticket.is_part:
+        return replies.results(work.ticket, results, False, True)
     if not work.is_binary:
         objects = yield from objects_written(hits)
         listed = results_list(work.ticket.id, results, work.is_single, objects)
@@ -239,8 +242,10 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
     finally:
         shard.is_being_read = False
     hits = joined(parts)
-    objects = yield from objects_written(hits)
     found_rows = Found(version, np.concatenate(is_there), hits)
+    if work.ticket.is_part:
+        return replies.rows(work.ticket, found_rows)
+    objects = yield from objects_written(hits)
     message = yield from list_written(found_list(work.ticket.id, found_rows, objects))
     return replies.fitting(work.ticket, message)
 

@@ -24,6 +24,7 @@ from typing import Final, TypeVar
 import numpy as np
 from omendb_core.filters.parser import Filter
 from omendb_core.model.errors import NotFound, OmenError
+from omendb_core.model.hits_together import joined
 from omendb_core.model.types import F32, I64
 from omendb_core.ranking.shape import Rank
 from omendb_core.scan.parts import is_wide
@@ -35,7 +36,7 @@ from ...wire.messages import Results
 from ..model import replies
 from ..model.rows import part_of
 from ..model.shard import Shard
-from ..pieces.copies import joined, metadata_written, must_wait
+from ..pieces.copies import metadata_written, must_wait
 from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
 from ..pieces.shape_costs import most_us

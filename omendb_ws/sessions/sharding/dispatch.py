@@ -1,0 +1,67 @@
+"""Which requests go to collections of several shards, and what becomes of them.
+
+Runs on the loop's thread, between ``ops.py`` and its handlers. What is not there for such a
+collection is ``unsupported``, and says which field; nothing ever comes to one shard for the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from omendb_core.model.errors import NotFound, Unsupported
+
+from ...catalog.entry import Entry
+from ...wire import messages as wire
+from ...wire.searches import PlainSearch
+from ..auditing import target_of
+from ..reach import reach
+from ..session import Session
+from . import changes, collections, reads
+
+
+def gathers(session: Session, request: wire.Request | PlainSearch, size: int) -> bool:
+    """Whether a request is for a collection of several shards; then it is handled."""
+    collection = _collection(session, request)
+    if collection is None or isinstance(request, wire.Create | wire.Restore):
+        return False
+    handler = _HANDLERS.get(type(request))
+    if handler is None:
+        reach(session, request.op, collection)  # rights come first
+        raise Unsupported(
+            f"{_named(request)} is not supported of a collection of several shards yet"
+        )
+    handler(session, request, size)
+    return True
+
+
+def _collection(session: Session, request: wire.Request | PlainSearch) -> Entry | None:
+    target = target_of(request)
+    if isinstance(target, str):
+        return session.context.catalog.sharded.get((session.tenant, target))
+    if target is not None:
+        with suppress(NotFound):
+            found = session.find(target)
+            return None if found.whole is None else found
+    return None
+
+
+def _named(request: wire.Request | PlainSearch) -> str:
+    if isinstance(request, wire.Subscribe):
+        return f"kind: {request.kind!r}"
+    return f"collection: {request.op!r}"
+
+
+_HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
+    wire.Open: collections.open_,
+    wire.Describe: collections.describe,
+    wire.Drop: collections.drop,
+    wire.Add: changes.add,
+    wire.Delete: changes.delete,
+    wire.Update: changes.update,
+    wire.Get: reads.get,
+    wire.Count: reads.count,
+    wire.Search: reads.search,
+    PlainSearch: reads.search,
+}

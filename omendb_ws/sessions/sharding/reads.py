@@ -1,0 +1,141 @@
+"""Reads of collections of several shards: asked of each, and put together.
+
+Each shard answers at a version of its own, which is at least what the connection has seen of it;
+the reply says all of them. What is asked of each is the same, so that its answer is its part of the
+whole (``sharding/merging.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from omendb_core.counting import CountQuery, check_by
+from omendb_core.model.errors import Unsupported
+from omendb_core.model.types import Ids
+from omendb_core.search.query import Query
+
+from ...catalog.entry import Entry
+from ...engine.model import replies
+from ...engine.model.shard import Shard
+from ...engine.model.ticket import Reply, Ticket
+from ...engine.reads import commands as reads
+from ...sharding.merging import counted_together, found_together, merged
+from ...wire import messages as wire
+from ...wire import reply_bounds
+from ...wire.counts import Counted, counted_over
+from ...wire.messages import Found, Results
+from ...wire.opcodes import MAX_U32
+from ...wire.rows import parse_ids
+from ...wire.searches import PlainSearch
+from ..at_version import refuse_other_epoch
+from ..given import query_of, results_bytes
+from ..reach import reach
+from ..session import Session
+from .collections import whole_of
+from .gathering import Gather
+
+#: Fields of a search that more than the first k of each shard decide.
+_NOT_YET: Final = ("like", "positive", "last", "group", "spread", "mmr")
+#: More values than a column can have.
+_ALL: Final = 1 << 40
+
+
+def search(session: Session, request: wire.Search | PlainSearch, size: int) -> None:
+    """``search``: the k best of what each shard says are its k best."""
+    asked = request.whole() if isinstance(request, PlainSearch) else request
+    reached = reach(session, asked.op, asked.collection)
+    collection = reached.collection
+    _refuse(asked, collection, _NOT_YET)
+    query = query_of(session, asked, reached)
+    if query.shape.order is not None and query.at is None:
+        query = replace(query, at=session.context.clock_us() / 1e6)
+    own = _own_exclusions(query, collection)
+    reply_bytes = results_bytes(session, asked, query, collection)
+    ticket = session.ticket(asked, whole_of(collection), size, reply_bytes)
+
+    def asks(place: int, shard: Shard, part: Ticket) -> reads.Search:
+        one = replace(query, exclude=own[place])
+        return reads.Search(part, shard, one, is_single=False, is_binary=True)
+
+    def finish(said: dict[int, Results]) -> Reply:
+        order = query.shape.order
+        found = merged(list(said.values()), collection.layout, query.k, order)
+        took_us = session.context.clock_us() - ticket.arrival_us
+        found = replace(found, took_us=min(max(took_us, 0), MAX_U32))
+        return replies.results(ticket, found, asked.single, asked.binary)
+
+    _gather(session, ticket, collection, asks, finish)
+
+
+def _own_exclusions(query: Query, collection: Entry) -> list[Ids | None]:
+    """What each shard is to leave out."""
+    if query.exclude is None:
+        return [None] * len(collection.shards)
+    return [one.ids for one in collection.layout.route(query.exclude)]
+
+
+def get(session: Session, request: wire.Get, size: int) -> None:
+    """``get``: of each shard the rows that are there if anywhere."""
+    collection, visible = reach(session, request.op, request.collection).read
+    _refuse(request, collection)
+    definition = collection.definition
+    ids = parse_ids(request.ids, definition.ids)
+    routed = collection.layout.route(ids)
+    row_bytes = reply_bounds.most_row_bytes(
+        definition, request.include, False, session.context.limits.max_metadata_bytes
+    )
+    reply_bytes = reply_bounds.ENVELOPE_BYTES + len(ids) * row_bytes
+    ticket = session.ticket(request, whole_of(collection), size, reply_bytes)
+
+    def asks(place: int, shard: Shard, part: Ticket) -> reads.Get:
+        return reads.Get(part, shard, routed[place].ids, request.include, visible)
+
+    def finish(said: dict[int, Found]) -> Reply:
+        answers = list(said.values())
+        found, hits = found_together(answers, routed, collection.layout)
+        versions = [one.version for one in answers]
+        return replies.rows(ticket, Found(sum(versions), found, hits, versions))
+
+    _gather(session, ticket, collection, asks, finish)
+
+
+def count(session: Session, request: wire.Count, size: int) -> None:
+    """``count``: what all have together; of values, each shard says all that it has."""
+    reached = reach(session, request.op, request.collection)
+    collection = reached.collection
+    _refuse(request, collection)
+    definition = collection.definition
+    check_by(request.by, definition)
+    query = CountQuery(reached.joined(request.filter), request.by, _ALL)
+    reply_bytes = reply_bounds.counts_bytes(
+        definition, request.by, request.limit, session.context.limits.max_metadata_bytes
+    )
+    ticket = session.ticket(request, whole_of(collection), size, reply_bytes)
+
+    def asks(_: int, shard: Shard, part: Ticket) -> reads.Count:
+        return reads.Count(part, shard, query)
+
+    def finish(said: dict[int, Counted]) -> Reply:
+        answers = list(said.values())
+        found = counted_together(answers, request.by, request.limit)
+        versions = [one.version for one in answers]
+        return replies.counted(ticket, counted_over(versions, found, request.by))
+
+    _gather(session, ticket, collection, asks, finish)
+
+
+def _refuse(
+    request: wire.Search | wire.Get | wire.Count, collection: Entry, not_yet: tuple[str, ...] = ()
+) -> None:
+    """Unsupported where a field is not there yet. WrongEpoch."""
+    for name in (*not_yet, "min_version"):
+        if getattr(request, name) is not None:
+            raise Unsupported(f"{name}: not supported where a collection has several shards yet")
+    if request.epoch is not None:
+        refuse_other_epoch(collection, request.epoch)
+
+
+def _gather(session: Session, ticket: Ticket, collection: Entry, asks: Any, finish: Any) -> None:
+    shards = list(enumerate(collection.shards))
+    Gather(session, ticket).begin(shards, asks, finish, changes=False)

@@ -1,0 +1,1 @@
+"""A collection of several windows as one: where rows go, and how answers come together. Pure."""
