@@ -21,6 +21,7 @@ def create(
     ttl: definitions.Ttl = None,
     durability: definitions.Durability = None,
     replicas: definitions.Replicas = None,
+    shards: definitions.Shards = None,
     if_exists: Annotated[
         bool,
         typer.Option("--if-exists", help="Fine if it is there already with this definition."),
@@ -40,7 +41,13 @@ def create(
       omendb-ws create shop --dim 64 --capacity 5000 --metric dot --columns price:f64,kind:str
     """
     fields = definitions.given(
-        metric=metric, ids=ids, columns=columns, ttl=ttl, durability=durability, replicas=replicas
+        metric=metric,
+        ids=ids,
+        columns=columns,
+        ttl=ttl,
+        durability=durability,
+        replicas=replicas,
+        shards=shards,
     )
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     made = reaching.reach(

@@ -35,6 +35,15 @@ Durability = Annotated[
     ),
 ]
 
+Shards = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="How many windows it is cut into; not everything is there for several yet.",
+        show_default="1",
+    ),
+]
+
 Replicas = Annotated[
     int | None,
     typer.Option(

@@ -66,6 +66,7 @@ def load(
     ttl: definitions.Ttl = None,
     durability: definitions.Durability = None,
     replicas: definitions.Replicas = None,
+    shards: definitions.Shards = None,
     rate: options.Rate = None,
     batch_rows: options.BatchRows = None,
     skip_bad: options.SkipBad = False,
@@ -99,7 +100,7 @@ def load(
     """
     definition = definitions.given(
         dim=dim, capacity=capacity, metric=metric, ids=ids, columns=columns, ttl=ttl,
-        durability=durability, replicas=replicas,
+        durability=durability, replicas=replicas, shards=shards,
     )  # fmt: skip
     if definition and not create:
         fail(WRONG, f"--{next(iter(definition))}: goes with --create")

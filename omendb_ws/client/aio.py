@@ -117,13 +117,16 @@ class Client(Copying):
         durability: Durability | None = None,
         if_exists: IfExists = "error",
         replicas: int | None = None,
+        shards: int | None = None,
     ) -> Description:
         """Create a window over the newest ``capacity`` rows of ``dim`` dimensions.
 
         ``columns`` names the metadata keys that filters may use, with their types; ``ttl`` is in
         seconds; ``if_exists="ok"`` accepts one with the same definition; ``replicas`` is how many
-        nodes of a cluster hold it (default 2, or all if there are fewer). Raises Exists, BadName,
-        BadRequest, TooLarge, Quota, Unsupported, Forbidden, ConnectionLost (outcome unknown).
+        nodes of a cluster hold it (default 2, or all if there are fewer). ``shards`` cuts it into
+        so many windows, whose answers are still those of one; for these not everything is there
+        yet (PROTOCOL section 3). Raises Exists, BadName, BadRequest, TooLarge, Quota, Unsupported,
+        Forbidden, ConnectionLost (outcome unknown).
         """
         name = arguments.collection(collection)
         encode = requests.plain(
@@ -142,6 +145,7 @@ class Client(Copying):
             replicas=None
             if replicas is None
             else arguments.bounded(replicas, field("create", "replicas")),
+            shards=None if shards is None else arguments.bounded(shards, field("create", "shards")),
         )
         return await self._open(encode, name, repeat=False)
 

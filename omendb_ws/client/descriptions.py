@@ -26,7 +26,8 @@ class Replica:
 class Description:
     """What a collection is, and how it stood at ``version`` (PROTOCOL section 3).
 
-    ``describe`` says ``owner`` and ``replicas`` in a cluster; elsewhere there are none.
+    ``describe`` says ``owner`` and ``replicas`` in a cluster; elsewhere there are none. Of several
+    ``shards`` the ``versions`` are those of each, and ``version`` is their sum.
     """
 
     collection: str
@@ -45,6 +46,8 @@ class Description:
     bytes: int | None
     owner: str | None = None
     replicas: tuple[Replica, ...] = ()
+    shards: int = 1
+    versions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,14 @@ def read_description(ok: JsonObject) -> Description:
         Replica(one["node"], one["version"], one["state"]) for one in ok.get("replicas", ())
     )
     said = {name: ok[name] for name in _DESCRIPTION_FIELDS}
-    return Description(**said, owner=ok.get("owner"), replicas=replicas)
+    cut = {"shards": ok.get("shards", 1), "versions": tuple(ok.get("versions", ()))}
+    return Description(**said, owner=ok.get("owner"), replicas=replicas, **cut)
 
 
 _DESCRIPTION_FIELDS = tuple(
-    field.name for field in fields_of(Description) if field.name not in ("owner", "replicas")
+    field.name
+    for field in fields_of(Description)
+    if field.name not in ("owner", "replicas", "shards", "versions")
 )
 
 

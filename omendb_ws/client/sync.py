@@ -132,13 +132,16 @@ class Client(SyncCopying):
         durability: Durability | None = None,
         if_exists: IfExists = "error",
         replicas: int | None = None,
+        shards: int | None = None,
     ) -> Description:
         """Create a window over the newest ``capacity`` rows of ``dim`` dimensions.
 
         ``columns`` names the metadata keys that filters may use, with their types; ``ttl`` is in
         seconds; ``if_exists="ok"`` accepts one with the same definition; ``replicas`` is how many
-        nodes of a cluster hold it (default 2, or all if there are fewer). Raises Exists, BadName,
-        BadRequest, TooLarge, Quota, Unsupported, Forbidden, ConnectionLost (outcome unknown).
+        nodes of a cluster hold it (default 2, or all if there are fewer). ``shards`` cuts it into
+        so many windows, whose answers are still those of one; for these not everything is there
+        yet (PROTOCOL section 3). Raises Exists, BadName, BadRequest, TooLarge, Quota, Unsupported,
+        Forbidden, ConnectionLost (outcome unknown).
         """
         return self._run(
             self._aio.create(
@@ -152,6 +155,7 @@ class Client(SyncCopying):
                 durability=durability,
                 if_exists=if_exists,
                 replicas=replicas,
+                shards=shards,
             )
         )
 

@@ -17,6 +17,7 @@ from typing import TypeAlias
 from omendb_core.model.errors import Behind, OmenError
 
 from .model.shard import Shard
+from .model.sharded import Sharded
 from .model.ticket import Command, Effect
 from .moment import Moment
 
@@ -25,7 +26,7 @@ from .moment import Moment
 class AwaitVersion(Command):
     """Have ``go_on`` called, on the loop, once the window of ``shard`` is at ``version``."""
 
-    shard: Shard
+    shard: Shard | Sharded
     version: int
     go_on: Callable[[], None]
     is_over: bool = field(default=False, init=False)
@@ -51,7 +52,7 @@ class VersionWaits:
 
     def __init__(self, moment: Moment) -> None:
         self._moment = moment
-        self._by_shard: dict[Shard, list[_Place]] = {}
+        self._by_shard: dict[Shard | Sharded, list[_Place]] = {}
         self._by_deadline: list[_Place] = []
         self._added = 0
 
@@ -79,10 +80,10 @@ class VersionWaits:
         for shard in list(self._by_shard):
             self._look_at(shard)
 
-    def _look_at(self, shard: Shard) -> None:
+    def _look_at(self, shard: Shard | Sharded) -> None:
         waiting = self._by_shard[shard]
         is_gone = shard.is_dropped or shard.broken is not None
-        version = 0 if is_gone else shard.window.version
+        version = 0 if is_gone else shard.version
         while waiting and (waiting[0][2].is_over or is_gone or waiting[0][0] <= version):
             self._end(waiting[0][2])
             heapq.heappop(waiting)
@@ -118,11 +119,11 @@ def _refusal(work: AwaitVersion) -> OmenError | None:
         work.shard.refuse_broken()
     except OmenError as error:
         return error
-    return None if work.shard.window.version >= work.version else _behind(work)
+    return None if work.shard.version >= work.version else _behind(work)
 
 
 def _behind(work: AwaitVersion) -> Behind:
-    version = work.shard.window.version
+    version = work.shard.version
     return Behind(
         f"min_version: the window is at version {version}, and did not come to {work.version} in"
         " time",

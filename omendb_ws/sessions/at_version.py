@@ -51,7 +51,8 @@ def _wait(
     session: Session, request: _Request, collection: Entry, size: int, handler: Handler[_Request]
 ) -> None:
     assert request.min_version is not None
-    ticket = session.ticket(request, collection.shard, size)
+    awaited = collection.whole or collection.shard
+    ticket = session.ticket(request, awaited, size)
 
     def handle() -> None:
         try:
@@ -68,4 +69,4 @@ def _wait(
     def go_on() -> None:
         session.resume(ticket, handle)
 
-    session.submit(AwaitVersion(ticket, collection.shard, request.min_version, go_on))
+    session.submit(AwaitVersion(ticket, awaited, request.min_version, go_on))

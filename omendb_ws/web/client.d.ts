@@ -53,10 +53,12 @@ export interface Definition {
   if_exists?: "error" | "ok";
   /** How many nodes of a cluster hold it: 1 to 8; by default 2, or all if there are fewer. */
   replicas?: number;
+  /** How many windows it is cut into; default 1. Not everything is there for several yet. */
+  shards?: number;
 }
 
 /** As the protocol has it (section 3). */
-export interface Description extends Required<Omit<Definition, "if_exists" | "replicas">> {
+export interface Description extends Required<Omit<Definition, "if_exists" | "replicas" | "shards">> {
   collection: string;
   epoch: string;
   version: number;
@@ -69,6 +71,9 @@ export interface Description extends Required<Omit<Definition, "if_exists" | "re
   /** In a cluster, where it was described: the node that takes its changes; null: none does now. */
   owner?: string | null;
   replicas?: Replica[];
+  /** Where there are several. */
+  shards?: number;
+  versions?: number[];
 }
 
 /** What a node of a cluster has of a collection, and how far it is, as was said a moment ago. */

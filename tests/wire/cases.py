@@ -66,11 +66,11 @@ TEXT_REQUESTS = [
     asked(
         m.Create(
             1, "items", 128, 100_000, "dot", "str", {"price": "f64", "n": "i64", "on": "bool"},
-            3600.5, "memory", "ok", 2,
+            3600.5, "memory", "ok", 2, 4,
         ),
         b'{"id":1,"op":"create","collection":"items","dim":128,"capacity":100000,"metric":"dot",'
         b'"ids":"str","columns":{"price":"f64","n":"i64","on":"bool"},"ttl":3600.5,'
-        b'"durability":"memory","if_exists":"ok","replicas":2}',
+        b'"durability":"memory","if_exists":"ok","replicas":2,"shards":4}',
     ),
     asked(m.Open(1, "items"), b'{"id":1,"op":"open","collection":"items"}'),
     asked(m.Describe(1, "items"), b'{"id":1,"op":"describe","collection":"items"}'),
@@ -274,6 +274,8 @@ RICH = Hits(
     [b'{"price":9.5}', {"on": True}],
     vectors((1.0, 0.0), (0.25, -3.5)),
 )
+#: What one of several shards says.
+SHARDS: list[dict[str, Any]] = [{"shard": 1, "first_seq": 2, "last_seq": 4, "version": 2}]
 FOUND = m.Found(4, np.array([True, False, True]), Hits(ids(8, 9), ids(1, 2)))
 
 
@@ -341,6 +343,11 @@ TEXT_REPLIES = [
                      "near": [17, "9007199254740992"]}),
          lambda: text_replies.encode_added(
              3, m.Added(2, 11, 12, False, True, [1, 3], ids(17, 2**53)))),
+    told("text-added-shards",
+         b'{"id":3,"ok":{"version":2,"first_seq":null,"last_seq":null,"shards":'
+         b'[{"shard":1,"first_seq":2,"last_seq":4,"version":2}]}}',
+         m.Reply(3, {"version": 2, "first_seq": None, "last_seq": None, "shards": SHARDS}),
+         lambda: text_replies.encode_added(3, m.Added(2, None, None, shards=SHARDS))),
     told("text-results",
          b'{"id":5,"ok":{"version":9,"results":[{"id":17,"seq":101,"score":0.93},'
          b'{"id":9007199254740991,"seq":7,"score":0.5},'
@@ -380,6 +387,12 @@ TEXT_REPLIES = [
          b'{"id":9,"seq":2}]}}',
          m.Reply(1, {"version": 4, "rows": [{"id": 8, "seq": 1}, None, {"id": 9, "seq": 2}]}),
          lambda: text_replies.encode_found(1, FOUND)),
+    told("text-found-shards",
+         b'{"id":1,"ok":{"version":4,"rows":[{"id":8,"seq":1},null,{"id":9,"seq":2}],'
+         b'"versions":[1,3]}}',
+         m.Reply(1, {"version": 4, "rows": [{"id": 8, "seq": 1}, None, {"id": 9, "seq": 2}],
+                     "versions": [1, 3]}),
+         lambda: text_replies.encode_found(1, replace(FOUND, versions=[1, 3]))),
     told("text-feed",
          b'{"event":"feed","sub":4,"version":13,"to_seq":103,"rows":[{"id":8,"seq":1},'
          b'{"id":9,"seq":2}]}',
@@ -562,6 +575,17 @@ BINARY_REPLIES = [
          frame(2, u64(3), u64(0), u64(0), id=6, flags=2, json=b'{"skipped":[0],"near":["a"]}'),
          (6, m.Added(3, None, None, False, True, [0], ["a"])),
          lambda: binary_replies.encode_added(6, m.Added(3, None, None, False, True, [0], ["a"]))),
+    told("binary-added-shards",
+         frame(2, u64(2), u64(0), u64(0), id=6, json=b'{"shards":'
+               b'[{"shard":1,"first_seq":2,"last_seq":4,"version":2}]}'),
+         (6, m.Added(2, None, None, shards=SHARDS)),
+         lambda: binary_replies.encode_added(6, m.Added(2, None, None, shards=SHARDS))),
+    told("binary-results-shards",
+         frame(4, u64(9), u32(2, 1), u64(17, 2**53 - 1, 2**53), u64(101, 7, 3),
+               f32(0.93, 0.5, -1e-10), id=5, n=2, k=3, json=b'{"versions":[4,5]}'),
+         (5, m.Results(9, np.array([2, 1], np.uint32), HITS, versions=[4, 5])),
+         lambda: binary_replies.encode_results(
+             5, m.Results(9, np.array([2, 1], np.uint32), HITS, versions=[4, 5]))),
     told("binary-results",
          frame(4, u64(9), u32(2, 1), u64(17, 2**53 - 1, 2**53), u64(101, 7, 3),
                f32(0.93, 0.5, -1e-10), id=5, n=2, k=3, took_us=210),

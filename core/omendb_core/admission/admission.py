@@ -29,20 +29,13 @@ from ..model.logged import Checkpoint
 from ..model.types import I64, Definition, Ids, WindowLimits
 from ..novelty.unless_near import CheckedRows, Judgement, UnlessNear
 from ..rows.metadata import from_metadata
-from ..scoring import score
 from ..state import WindowState
 from .admitted import Admitted
-from .checks import (
-    check_ids,
-    check_shape,
-    checked_payloads,
-    dictionary_bytes,
-    str_id_bytes,
-    typed_columns,
-)
+from .checks import check_ids, checked_payloads, dictionary_bytes, str_id_bytes
 from .guard import FREE, Guard, hidden, refuse_hidden, refuse_unwritable
 from .pending import NOTHING, Coming, Pending
 from .quotas import Quotas
+from .whole import checked_rows
 
 #: Seqs that one change takes out by their age: a millisecond or two. All that are due at once may
 #: be a whole window, if the server was away for longer than they last.
@@ -250,18 +243,7 @@ class Admission:
 
     def _checked(self, request: AddRequest, guard: Guard) -> CheckedRows:
         """The rows of a request, looked into. OmenError."""
-        rows = request.rows
-        if isinstance(rows, OmenError):
-            raise rows
-        check_shape(rows, self.definition, self.limits)
-        check_ids(rows.ids, self.definition, len(rows.vectors))
-        payloads = None
-        if rows.payloads is not None:
-            payloads = checked_payloads(rows.payloads, self.limits.max_metadata_bytes)
-        vectors = score.prepare(rows.vectors, self.definition.metric)
-        columns = typed_columns(rows, self.definition.columns)
-        refuse_unwritable(guard, columns, self.definition.columns, len(vectors))
-        return CheckedRows(vectors, rows.ids, columns, payloads)
+        return checked_rows(request.rows, self.definition, self.limits, guard)
 
     def _add_change(self, request: AddRequest, rows: CheckedRows, now_us: int) -> AddChange:
         return AddChange(

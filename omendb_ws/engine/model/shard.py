@@ -137,6 +137,11 @@ class Shard:
         return self.pending is None or self.pending.log is not None or self.is_dropped
 
     @property
+    def version(self) -> int:
+        """Of its window. From any thread."""
+        return self.window.version
+
+    @property
     def parts(self) -> tuple[Shard]:
         """Itself (``sharded.py`` has several)."""
         return (self,)

@@ -50,6 +50,16 @@ class Sharded:
         """Of each shard. From any thread, each for itself."""
         return [one.window.version for one in self.parts]
 
+    @property
+    def version(self) -> int:
+        """Their sum."""
+        return sum(self.versions)
+
+    def refuse_broken(self) -> None:
+        """Unavailable if one of them can no longer be trusted."""
+        for one in self.parts:
+            one.refuse_broken()
+
     def refuse_dropped(self) -> None:
         """NotFound once it is gone."""
         if self.is_dropped:

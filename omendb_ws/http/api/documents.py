@@ -36,6 +36,7 @@ ROW_ID: Final[Json] = {
 _NULL_OR_ROW: Final[Json] = {"oneOf": [{"$ref": "#/components/schemas/row"}, {"type": "null"}]}
 _ROWS: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/row"}}
 DESCRIPTION: Final[Json] = {"$ref": "#/components/schemas/description"}
+_VERSIONS = {"type": "array", "items": INTEGER}
 _NULL_OR_INTEGER: Final[Json] = {"type": ["integer", "null"]}
 #: Ops whose fields are a JSON body; of subscriptions all are.
 _WITH_BODY: Final = ("create", "add", "update", "get", "delete", "search", "count")
@@ -69,18 +70,22 @@ _ANSWERS: Final[Mapping[str, Json]] = {
         duplicate={"type": "boolean"},
         skipped={"type": ["array", "null"], "items": INTEGER},
         near={"type": ["array", "null"], "items": ID},
+        shards={"type": "array", "items": {"$ref": "#/components/schemas/of_shard"}},
     ),
-    "delete": _answer("version", "deleted", version=INTEGER, deleted=INTEGER),
-    "update": _answer("version", version=INTEGER),
+    "delete": _answer("version", "deleted", version=INTEGER, deleted=INTEGER, versions=_VERSIONS),
+    "update": _answer("version", version=INTEGER, versions=_VERSIONS),
     "get": _answer(
-        "version", "rows", version=INTEGER, rows={"type": "array", "items": _NULL_OR_ROW}
+        "version", "rows", version=INTEGER, rows={"type": "array", "items": _NULL_OR_ROW},
+        versions=_VERSIONS,
     ),
     "count": _answer(
         "version", "count", version=INTEGER, count=INTEGER, others=INTEGER,
         by={"type": "array", "items": {"$ref": "#/components/schemas/count_of_value"}},
+        versions=_VERSIONS,
     ),
     "search": _answer(
         "version", "results", "took_us", version=INTEGER, took_us=INTEGER, at={"type": "number"},
+        versions=_VERSIONS,
         results={
             "description": "The rows; with `vectors`, a list of rows for each of them.",
             "anyOf": [_ROWS, {"type": "array", "items": _ROWS}],

@@ -130,6 +130,8 @@ ANSWERED: Final[dict[str, Json]] = {
     "ttl": {"type": ["number", "null"]},
     "first_seq": {"type": ["integer", "null"]},
     "last_seq": {"type": ["integer", "null"]},
+    "shards": {"type": "array", "items": {"$ref": "#/components/schemas/of_shard"}},
+    "versions": {"type": "array", "items": INTEGER},
     "search_ms": _PERCENTILES,
     "add_ms": _PERCENTILES,
     "push_ms": _PERCENTILES,
@@ -196,6 +198,16 @@ def _of_answers() -> Json:
         "count_of_value": object_of(
             {"value": {"type": ["number", "boolean", "string", "null"]}, "count": INTEGER},
             ("value", "count"),
+            is_open=True,
+        ),
+        "of_shard": object_of(
+            {
+                "shard": INTEGER,
+                "first_seq": {"type": ["integer", "null"]},
+                "last_seq": {"type": ["integer", "null"]},
+                "version": INTEGER,
+            },
+            ("shard", "first_seq", "last_seq", "version"),
             is_open=True,
         ),
         "grant": object_of(

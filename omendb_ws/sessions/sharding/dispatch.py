@@ -15,6 +15,7 @@ from omendb_core.model.errors import NotFound, Unsupported
 from ...catalog.entry import Entry
 from ...wire import messages as wire
 from ...wire.searches import PlainSearch
+from ..at_version import at_version
 from ..auditing import target_of
 from ..reach import reach
 from ..session import Session
@@ -60,8 +61,8 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Add: changes.add,
     wire.Delete: changes.delete,
     wire.Update: changes.update,
-    wire.Get: reads.get,
-    wire.Count: reads.count,
-    wire.Search: reads.search,
+    wire.Get: at_version(reads.get),
+    wire.Count: at_version(reads.count),
+    wire.Search: at_version(reads.search),
     PlainSearch: reads.search,
 }

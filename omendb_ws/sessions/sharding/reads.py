@@ -28,7 +28,6 @@ from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
 from ...wire.rows import parse_ids
 from ...wire.searches import PlainSearch
-from ..at_version import refuse_other_epoch
 from ..given import query_of, results_bytes
 from ..reach import reach
 from ..session import Session
@@ -46,7 +45,9 @@ def search(session: Session, request: wire.Search | PlainSearch, size: int) -> N
     asked = request.whole() if isinstance(request, PlainSearch) else request
     reached = reach(session, asked.op, asked.collection)
     collection = reached.collection
-    _refuse(asked, collection, _NOT_YET)
+    for name in _NOT_YET:
+        if getattr(asked, name) is not None:
+            raise Unsupported(f"{name}: not supported where a collection has several shards yet")
     query = query_of(session, asked, reached)
     if query.shape.order is not None and query.at is None:
         query = replace(query, at=session.context.clock_us() / 1e6)
@@ -78,7 +79,6 @@ def _own_exclusions(query: Query, collection: Entry) -> list[Ids | None]:
 def get(session: Session, request: wire.Get, size: int) -> None:
     """``get``: of each shard the rows that are there if anywhere."""
     collection, visible = reach(session, request.op, request.collection).read
-    _refuse(request, collection)
     definition = collection.definition
     ids = parse_ids(request.ids, definition.ids)
     routed = collection.layout.route(ids)
@@ -104,7 +104,6 @@ def count(session: Session, request: wire.Count, size: int) -> None:
     """``count``: what all have together; of values, each shard says all that it has."""
     reached = reach(session, request.op, request.collection)
     collection = reached.collection
-    _refuse(request, collection)
     definition = collection.definition
     check_by(request.by, definition)
     query = CountQuery(reached.joined(request.filter), request.by, _ALL)
@@ -123,17 +122,6 @@ def count(session: Session, request: wire.Count, size: int) -> None:
         return replies.counted(ticket, counted_over(versions, found, request.by))
 
     _gather(session, ticket, collection, asks, finish)
-
-
-def _refuse(
-    request: wire.Search | wire.Get | wire.Count, collection: Entry, not_yet: tuple[str, ...] = ()
-) -> None:
-    """Unsupported where a field is not there yet. WrongEpoch."""
-    for name in (*not_yet, "min_version"):
-        if getattr(request, name) is not None:
-            raise Unsupported(f"{name}: not supported where a collection has several shards yet")
-    if request.epoch is not None:
-        refuse_other_epoch(collection, request.epoch)
 
 
 def _gather(session: Session, ticket: Ticket, collection: Entry, asks: Any, finish: Any) -> None:

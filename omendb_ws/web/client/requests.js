@@ -190,7 +190,7 @@ export const OPTIONS = {
   watchCount: ["filter", "by", "limit", "every"],
   stats: ["every"],
   map: ["sample", "every"],
-  definition: ["dim", "capacity", "metric", "ids", "columns", "ttl", "durability", "if_exists", "replicas"],
+  definition: ["dim", "capacity", "metric", "ids", "columns", "ttl", "durability", "if_exists", "replicas", "shards"],
 };
 
 export function known(options, names) {

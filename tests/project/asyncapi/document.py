@@ -206,9 +206,9 @@ def _text_replies() -> Json:
 def _examples_of(op: Op) -> list[Json]:
     golden = {
         "ping": ["text-ok"],
-        "add": ["text-added", "text-added-duplicate", "text-added-compared"],
+        "add": ["text-added", "text-added-duplicate", "text-added-compared", "text-added-shards"],
         "search": ["text-results", "text-results-lists"],
-        "get": ["text-found"],
+        "get": ["text-found", "text-found-shards"],
         "count": ["text-ok", "text-counted-by"],
     }
     return [example for name in golden.get(op.name, ()) for example in _golden(name)]
@@ -284,9 +284,16 @@ def _events() -> Json:
 def _binary() -> Json:
     golden = {
         "ADD": ["add-auto", "add-u64", "add-str", "add-unless-near"],
-        "ADDED": ["added", "added-duplicate", "added-compared"],
+        "ADDED": ["added", "added-duplicate", "added-compared", "added-shards"],
         "SEARCH": ["search", "search-filtered", "search-shaped", "search-examples"],
-        "RESULTS": ["results", "results-rich", "results-subs", "results-empty", "results-ranked"],
+        "RESULTS": [
+            "results",
+            "results-rich",
+            "results-subs",
+            "results-empty",
+            "results-ranked",
+            "results-shards",
+        ],
         "LIVE": ["live", "live-ranked"],
         "ROWS": ["rows-feed", "rows-match", "rows-novel", "rows-empty"],
         "SUBSCRIBE": ["subscribe", "subscribe-examples"],
