@@ -67,6 +67,8 @@ class Replicas:
         self.rebuilt = 0
         #: The keys of those that are being made again.
         self.coming: set[str] = set()
+        #: At which version windows were that were let go of, by key: nobody is to be shown less.
+        self.left: dict[str, int] = {}
         #: The keys of those that were made again because their owners stated something else.
         self._differed: set[str] = set()
         engine.followers.on_failure = self._failed
@@ -166,6 +168,9 @@ class Replicas:
         is_gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._engine.submit(LetGo(shard, reason, lambda: _done(is_gone)))
         await is_gone
+        assert shard.pending is not None
+        if shard.pending.log is not None:
+            self.left[shard.pending.log.stored.key] = shard.left_at
 
     # -- made again -------------------------------------------------------------------------------
 

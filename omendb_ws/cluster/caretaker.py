@@ -76,7 +76,7 @@ class Caretaker:
         self._replicas = replicas
         self._agenda = Agenda(me)
         self._members = Members()
-        self.seen = Seen(me, catalog, self._members.view(time.monotonic()))
+        self.seen = Seen(me, catalog, replicas.left, self._members.view(time.monotonic()))
         self._tasks: dict[str, tuple[Act, asyncio.Task[None]]] = {}
         #: Names that are held here because their collections are elsewhere, with their keys.
         self._elsewhere: dict[tuple[str, str], str] = {}

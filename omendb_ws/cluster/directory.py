@@ -25,13 +25,17 @@ class Where:
     """Where one collection is now.
 
     ``owner`` admits its changes; None: nobody does at this moment, or it is not alive. ``holders``
-    are the nodes that are alive and answer reads of it, the owner and this one with them.
+    are the nodes that are alive and answer reads of it, the owner and this one with them. ``key``
+    is its own, and no other collection's of that name; ``shown`` the newest version that this node
+    may have shown of it before it let go of its window.
     """
 
     owner: Node | None
     holders: tuple[Node, ...]
     is_here: bool
     is_owned_here: bool
+    key: str = ""
+    shown: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ loop's thread; the caretaker looks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..catalog.catalog import Catalog
 from ..engine.model.shard import Shard
 from .agenda import Held
@@ -14,10 +16,11 @@ from .members import Collection, View, Window
 
 
 class Seen:
-    """By the node ``me``; ``look`` again with each ``view``."""
+    """By the node ``me``; ``look`` again with each ``view``. ``left``: see ``Replicas``."""
 
-    def __init__(self, me: str, catalog: Catalog, view: View) -> None:
+    def __init__(self, me: str, catalog: Catalog, left: Mapping[str, int], view: View) -> None:
         self._me = me
+        self._left = left
         self._catalog = catalog
         self.address = ""
         self.look(view)
@@ -57,7 +60,8 @@ class Seen:
         if not is_owned_here and one is not None and one.owner not in (None, self._me):
             owner = self._node(one.owner)
         holders += [self.here] if is_here else []
-        return Where(owner, tuple(holders), is_here, is_owned_here)
+        key = "" if one is None else one.key
+        return Where(owner, tuple(holders), is_here, is_owned_here, key, self._left.get(key, 0))
 
     def owner(self, tenant: str, name: str) -> str | None:
         """See Overview."""

@@ -28,17 +28,33 @@ def at_version(handler: Handler[_Request]) -> Handler[_Request]:
     """``handler``, of requests that may ask for a version. WrongEpoch if they ask for another."""
 
     def handle(session: Session, request: _Request, size: int) -> None:
-        if request.epoch is None or request.collection is None:
+        is_open = request.epoch is None and session.least is None
+        if is_open or request.collection is None:
             handler(session, request, size)
             return
         collection = reach(session, request.op, request.collection).collection
-        refuse_other_epoch(collection, request.epoch)
-        if request.min_version is None:
+        if request.epoch is not None:
+            refuse_other_epoch(collection, request.epoch)
+        version = request.min_version or 0
+        if must_wait(session, collection):
+            assert session.least is not None
+            version = max(version, session.least(collection.name))
+        elif request.min_version is None:
             handler(session, request, size)
             return
-        _wait(session, request, collection, size, handler)
+        _wait(session, request, collection, version, size, handler)
 
     return handle
+
+
+def must_wait(session: Session, collection: Entry) -> bool:
+    """Whether a read waits though it does not ask for it: its connection was shown a later version
+    by another node of the cluster."""
+    if session.least is None:
+        return False
+    whole = collection.whole
+    version = collection.shard.window.version if whole is None else whole.version
+    return session.least(collection.name) > version
 
 
 def refuse_other_epoch(collection: Entry, epoch: str) -> None:
@@ -48,17 +64,21 @@ def refuse_other_epoch(collection: Entry, epoch: str) -> None:
 
 
 def _wait(
-    session: Session, request: _Request, collection: Entry, size: int, handler: Handler[_Request]
+    session: Session,
+    request: _Request,
+    collection: Entry,
+    version: int,
+    size: int,
+    handler: Handler[_Request],
 ) -> None:
-    assert request.min_version is not None
     awaited = collection.whole or collection.shard
     ticket = session.ticket(request, awaited, size)
 
     def handle() -> None:
         try:
             session.who.need(right_for(request.op))
-            assert request.epoch is not None
-            refuse_other_epoch(collection, request.epoch)
+            if request.epoch is not None:
+                refuse_other_epoch(collection, request.epoch)
             handler(session, request, size)
         except Exception as error:
             if session.taken is not None:
@@ -69,4 +89,4 @@ def _wait(
     def go_on() -> None:
         session.resume(ticket, handle)
 
-    session.submit(AwaitVersion(ticket, awaited, request.min_version, go_on))
+    session.submit(AwaitVersion(ticket, awaited, version, go_on))

@@ -34,7 +34,7 @@ from ..wire.rows import (
 )
 from ..wire.searches import PlainSearch
 from . import copying, rates
-from .at_version import at_version
+from .at_version import at_version, must_wait
 from .auditing import took_effect
 from .authentication import authenticate
 from .given import description_bytes, given_rows, query_of, results_bytes
@@ -257,15 +257,18 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
     session.submit(reads.Search(ticket, collection.shard, query, request.single, request.binary))
 
 
+_search_at_version = at_version(_search)
+
+
 def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
     collection, visible = reach(session, request.op, request.handle).read
     definition = collection.definition
     reply_bytes = reply_bounds.plain_results_bytes(
         request.n, request.n * min(request.k, definition.capacity)
     )
-    is_right = request.dim == definition.dim and visible is None
-    if not is_right or definition.ids == "str" or reply_bytes > session.max_reply_bytes:
-        _search(session, request.whole(), size)
+    is_right = request.dim == definition.dim and visible is None and definition.ids != "str"
+    if not is_right or reply_bytes > session.max_reply_bytes or must_wait(session, collection):
+        _search_at_version(session, request.whole(), size)
         return
     ticket = session.ticket(request, collection.shard, size, reply_bytes)
     session.submit_search(reads.PlainSearch(ticket, collection.shard, request))
@@ -335,7 +338,7 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Update: _update,
     wire.Get: at_version(_get),
     wire.Count: at_version(_count),
-    wire.Search: at_version(_search),
+    wire.Search: _search_at_version,
     PlainSearch: _plain_search,
     wire.Stats: _stats,
     wire.Usage: _usage,

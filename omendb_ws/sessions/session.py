@@ -53,9 +53,10 @@ PLACE_AFTER_MS: Final = 1_000
 
 class Session:
     """The state of one connection, on the loop's thread. ``routes``: how other nodes are reached
-    that answer some of it; ``is_vouched``: a node speaks in it, and says who it is."""
+    that answer some; ``is_vouched``: a node speaks in it; ``least``: the version reads wait for."""
 
     routes: Routes | None = None
+    least: Callable[[str], int] | None = None
     is_vouched = False
     refusal: asyncio.TimerHandle | None
 
@@ -75,11 +76,10 @@ class Session:
         #: What the request that is being handled took of a rate; and those that are unanswered.
         self.taken: Taken | None = None
         self._takings: dict[int, Taken] = {}
-        self.handles = Handles()
+        self.handles, self.last_sub = Handles(), 0
         #: How many adds without ids or producer went to collections of several shards.
         self.spread_adds = 0
         self.holds = Holds(context.long_requests, self._progressed)
-        self.last_sub = 0
         #: Whether the message that is being received has its reply; whether a token was wrong, of
         #: which the client hears soon.
         self.has_replied, self.is_refused, self.refusal = False, False, None

@@ -111,10 +111,14 @@ class Shard:
         self.live_queries = 0
         #: Who reads it as it stood at one version.
         self.snapshots: list[Copying] = []
+        #: The version of the window when it was let go of.
+        self.left_at = 0
 
     def let_go(self) -> None:
         """Let the window go, which must go with this, its last reference. Again and again."""
-        self.__dict__.pop("window", None)
+        if "window" in self.__dict__:
+            self.left_at = self.window.version
+            del self.window
 
     @property
     def is_held(self) -> bool:

@@ -243,6 +243,11 @@ class Connection:
     async def _keep(self) -> None:
         """Have a client again whenever one is lost."""
         while True:
+            client = self._client
+            if client is not None and client.is_closed:  # what fails as it closes tells nobody
+                if client._transport is not None:
+                    client._transport.close()
+                await self._lost(client)()
             if self._client is None:
                 try:
                     await self._connect_until_it_works()

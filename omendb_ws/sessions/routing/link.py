@@ -22,7 +22,7 @@ from ...access.vouching import Vouched, sign
 from ...cluster.directory import Node
 from ...runtime.faults import as_error
 from ..context import Context
-from .parts import BIND, MARK_BYTES, OF_NODES, SPEAK, SPOKEN, ClusterParts
+from .parts import AT_LEAST, BIND, MARK_BYTES, OF_NODES, SPEAK, SPOKEN, ClusterParts
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,9 @@ class Link:
         self._when_spoken: dict[int, Callable[[], None]] = {}
         self._waiting: list[bytes | str] = []
         self._bound: set[int] = set()
+        #: The newest versions of collections that the node has stated, and that it was told of.
+        self._stated: dict[str, int] = {}
+        self._expected: dict[str, int] = {}
         self._is_held = False
         self._looks, self._heard_before = 0, 0
         self._line = parts.open_line(node, self)
@@ -92,6 +95,19 @@ class Link:
             said = {"handle": handle, "collection": name, "epoch": epoch}
             self.send(BIND + orjson.dumps(said))
             self._bound.add(handle)
+
+    def expect(self, collection: str, version: int) -> None:
+        """Have reads of a collection wait for a version; 0: for none, as it is another now."""
+        told = self._expected.get(collection, 0)
+        if version != told and not 0 < version <= self._stated.get(collection, 0):
+            self._expected[collection] = version
+            self._stated.pop(collection, None)
+            said = {"collection": collection, "version": version}
+            self.send(AT_LEAST + orjson.dumps(said))
+
+    def states(self, collection: str, version: int) -> None:
+        """The node has answered from that version."""
+        self._stated[collection] = max(version, self._stated.get(collection, 0))
 
     def speak(self, principal: Principal, then: Callable[[], None] | None = None) -> None:
         """Speak for ``principal`` from now on; ``then`` is called once that holds, or it is over.

@@ -19,6 +19,7 @@ OF_NODES: Final = b"\xdc"
 SPEAK: Final = OF_NODES + b"S"  #: for whom: what ``vouching.sign`` makes
 SPOKEN: Final = OF_NODES + b"A"  #: its answer, once that holds: the number
 BIND: Final = OF_NODES + b"B"  #: what a handle of the client's means
+AT_LEAST: Final = OF_NODES + b"V"  #: reads of a collection wait for that version, from now on
 MARK_BYTES: Final = 2
 
 

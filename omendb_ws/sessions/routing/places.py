@@ -1,9 +1,10 @@
 """Where a request of a client is answered: here, at a collection's owner, or at a holder.
 
 Changes are the owner's. A read is answered here if this node holds the collection and has come as
-far as the client knows of; else by the node that answered the client before, or the owner. So a
-client reads what it wrote, and no version goes back while the owner is there. Lives on the loop's
-thread; knows no links.
+far as the client knows of; else by the node that answered the client before, or the owner, or any
+other that holds it. Whoever answers waits for the *floor* first, the newest version that the client
+was shown: so it reads what it wrote, and no version goes back. Lives on the loop's thread; knows no
+links.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Places:
     def __init__(self, session: Session, directory: Directory) -> None:
         self._session = session
         self._directory = directory
-        #: The newest version that another node stated, and which: it has come as far.
-        self._floors: dict[str, int] = {}
+        #: The newest version that another node stated, of which key, and that node: it is as far.
+        self._floors: dict[str, tuple[str, int]] = {}
         self._chosen: dict[str, Node] = {}
         self.changing: dict[str, int] = {}
 
@@ -60,9 +61,19 @@ class Places:
 
     def note(self, name: str, version: int, node: Node) -> None:
         """A node has stated a version."""
-        if version >= self._floors.get(name, 0):
-            self._floors[name] = version
+        where = self._directory.where(self._session.tenant, name)
+        if where is not None and version >= self._stated(name, where):
+            self._floors[name] = where.key, version
             self._chosen[name] = node
+
+    def floor(self, name: str) -> int:
+        """The version that an answer about a collection must be of at least; 0: any."""
+        where = self._directory.where(self._session.tenant, name)
+        return 0 if where is None else max(self._stated(name, where), where.shown)
+
+    def _stated(self, name: str, where: Where) -> int:
+        key, version = self._floors.get(name, ("", 0))
+        return version if key == where.key else 0
 
     def forget(self, name: str) -> None:
         """It is another collection from now on."""
@@ -102,21 +113,20 @@ class Places:
             return None
         if name in self.changing:
             return self._owner(where, name)
-        if where.is_here and self._is_as_far(name):
+        if where.is_here and self._is_as_far(name, self._stated(name, where)):
             return None
         chosen = self._chosen.get(name)
         if chosen is not None and chosen in where.holders:
             return chosen
         others = [one for one in where.holders if one.name != self._directory.here.name]
-        if name in self._floors or not others:
+        if not others or (self._stated(name, where) and where.owner is not None):
             return self._owner(where, name)
         chosen = self._chosen[name] = random.choice(others)
         return chosen
 
-    def _is_as_far(self, name: str) -> bool:
+    def _is_as_far(self, name: str, floor: int) -> bool:
         """Whether the window here has what the client was told."""
-        floor = self._floors.get(name)
-        if floor is None:
+        if not floor:
             return True
         with suppress(OmenError):
             return self._session.find(name).shard.window.version >= floor

@@ -64,6 +64,7 @@ class Router:
         self._client = client
         self._parts = parts
         self._places = Places(session, parts.directory)
+        self.floor = self._places.floor
         self._links: dict[str, Link] = {}
         self._by_number: dict[int, Link] = {}
         self._last_number = self._last_handle = 0
@@ -204,40 +205,40 @@ class Router:
         pending = Pending(head, link, len(message), name, is_change, listing=listing)
         sent: str | bytes
         if isinstance(message, Uploaded):
+            add = message.request
             assert name is not None
-            pending.as_text = True
-            named = Named(name, None)
+            assert isinstance(add, Add), "bytes of a restore are for this node"
+            pending.as_text, named = True, Named(name, None)
             handle = self.handle_of(named)
             link.bind(handle, *named)
-            add = message.request
-            assert isinstance(add, Add), "bytes of a restore are for this node"
             if isinstance(add.rows, OmenError | list):
                 raise add.rows if isinstance(add.rows, OmenError) else Unavailable("no rows")
-            sent = binary.encode_add(
-                add.id, handle, add.rows, add.producer, add.batch, add.unless_near
-            )
+            name_of_batch = (add.producer, add.batch, add.unless_near)
+            sent = binary.encode_add(add.id, handle, add.rows, *name_of_batch)
         elif isinstance(message, Posted):
             sent = heads.as_text(message)
         else:
             sent = message
             if head.handle is not None:
                 link.bind(head.handle, *self.session.named[head.handle])
+        if name is not None and is_change:
+            self._places.begin_change(name)
+        elif name is not None:
+            link.expect(name, self.floor(name))
         for one in (link,) if listing is None else list(listing.waits):
             one.send(sent)
         self.pending[head.id] = pending
         self.pending_bytes += pending.size_bytes
-        if is_change and name is not None:
-            self._places.begin_change(name)
         pending.span = self._client.handed_on(head, name)
 
     # -- links ------------------------------------------------------------------------------------
 
     def _link_to(self, node: Node) -> Link:
         link = self._links.get(node.name)
-        if link is not None and link.node == node:
-            return link
-        if link is not None:  # it is back, somewhere else
-            link.fail("it is at another address")
+        if link is not None:
+            if link.node == node:
+                return link
+            link.fail("it is at another address")  # it is back, somewhere else
         now = asyncio.get_running_loop().time()
         if now - self._failed_at.get(node.name, -_REST_SECONDS) < _REST_SECONDS:
             raise Unavailable(f"node {node.name} cannot be reached; try again")
@@ -248,8 +249,7 @@ class Router:
         principal = self.session.who.known()
         first_sub = self._last_number * SUBS_OF_A_LINK
         link = Link(self._parts, node, self._last_number, principal, first_sub, self)
-        self._links[node.name] = link
-        self._by_number[link.number] = link
+        self._links[node.name] = self._by_number[link.number] = link
         self._hold_or_go_on()
         return link
 
@@ -282,8 +282,7 @@ class Router:
         self._by_number.pop(link.number, None)
         if self._links.get(node.name) is link:
             del self._links[node.name]
-        if self._snapshot is link:
-            self._snapshot = None
+        self._snapshot = None if self._snapshot is link else self._snapshot
         self._places.avoid(node)
         if not link.was_open:
             self._failed_at[node.name] = asyncio.get_running_loop().time()
@@ -350,6 +349,7 @@ class Router:
             version = heads.version_in(data, message.is_text)
             if version is not None and op != "drop":
                 self._places.note(name, version, link.node)
+                link.states(name, version)
         if op == "subscribe":
             link.subs.update(heads.subs_in(data, message.is_text))
         elif op == "unsubscribe" and pending.head.number is not None:

@@ -28,7 +28,7 @@ from ..context import Context
 from ..outbox import Outbox
 from ..receive import Receiver
 from .naming import Named, NamingSession
-from .parts import BIND, MARK_BYTES, OF_NODES, SPEAK, SPOKEN
+from .parts import AT_LEAST, BIND, MARK_BYTES, OF_NODES, SPEAK, SPOKEN
 
 #: Collections that the handles of a client may name at once; there are never so many.
 _MOST_NAMED: Final = 1 << 16
@@ -44,6 +44,8 @@ class VouchedSession(NamingSession):
         assert context.cluster is not None
         self.parts = context.cluster
         self.named: dict[int, Named] = {}
+        self._least: dict[str, int] = {}
+        self.least = lambda name: self._least.get(name, 0)
         self.challenge = new_challenge()
         self.last_number = 0
 
@@ -89,6 +91,13 @@ class VouchedSession(NamingSession):
         if len(self.named) >= _MOST_NAMED:
             self.named.clear()
         self.named[found["handle"]] = Named(found["collection"], found["epoch"])
+
+    def expected(self, said: bytes) -> None:
+        """Reads of a collection wait for a version."""
+        found = orjson.loads(said)
+        if len(self._least) >= _MOST_NAMED:
+            self._least.clear()
+        self._least[found["collection"]] = found["version"]
 
     def find(self, target: str | int) -> Entry:
         """As ``Session.find``; Unavailable for what other nodes have."""
@@ -142,6 +151,8 @@ class VouchedReceiver(Receiver):
             session.spoken_for(said)
         elif mark == BIND and session.principal is not None:
             session.bound(said)
+        elif mark == AT_LEAST and session.principal is not None:
+            session.expected(said)
         else:
             refuse_token(session, None, "a node said what is not known here")
 

@@ -161,7 +161,8 @@ def report(number: int, witnesses: Witnesses) -> None:
     """How far it is, for whoever waits for hundreds of rounds."""
     with open(PROGRESS_FILE, "a") as file:
         ledger = witnesses.ledger
-        print(number + 1, len(ledger.added), ledger.answers, len(ledger.fed), file=file)
+        histories = len(witnesses.registers.histories)
+        print(number + 1, len(ledger.added), ledger.answers, len(ledger.fed), histories, file=file)
 
 
 async def check(witnesses: Witnesses, nodes: list[NodeProcess]) -> None:
@@ -175,6 +176,7 @@ async def check(witnesses: Witnesses, nodes: list[NodeProcess]) -> None:
     ids_by_seq = {one[0]: id for id, one in rows.items()}
     assert sorted(ledger.fed) == sorted(ids_by_seq.items()), "a feed missed or doubled a row"
     check_answers(ledger, ids_by_seq)
+    witnesses.registers.check()
     others = [await read_all(node.url, "others") for node in nodes]
     assert others[0] == others[1] == others[2], "replicas differ"
     there = others[0]

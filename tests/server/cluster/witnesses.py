@@ -2,7 +2,8 @@
 
 What was acknowledged, and every answer that was shown, is kept outside the cluster: the *ledger*.
 ``items`` is only ever added to, one row at a time, so that a version is the seq of its last row,
-and any answer can be checked once all rows are known. ``others`` is changed in every way.
+and any answer can be checked once all rows are known. ``others`` is changed in every way, and
+``registers`` are written and read for histories (``registers.py``).
 
 A row's vector is a function of its id, of small whole numbers: scores by ``dot`` are exact.
 """
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 import omendb_ws
 from omendb_ws import Client
 from omendb_ws.errors import ConnectionLost, Internal, Unavailable
+from tests.server.cluster.registers import Registers
 
 DIM = 4
 K = 10
@@ -68,6 +70,7 @@ class Witnesses:
 
     def __init__(self, urls: Sequence[str], seed: int) -> None:
         self.urls = list(urls)
+        self.registers = Registers(urls, seed)
         self.ledger = Ledger(acknowledged=[0] * (len(urls) + 1))
         self._random = random.Random(seed)
         self._is_over = asyncio.Event()
@@ -83,6 +86,7 @@ class Witnesses:
         jobs += [self._change([url]) for url in self.urls[:1]]
         jobs += [self._search(self.urls), self._live(0), self._live(1)]
         jobs += [self._watch_one(url) for url in self.urls]
+        jobs += [self.registers.run(self._is_over)]
         self._tasks = [asyncio.create_task(job) for job in (*jobs, self._feed())]
 
     def raise_faults(self) -> None:
@@ -181,13 +185,16 @@ class Witnesses:
     async def _watch_one(self, url: str) -> None:
         """Search by connections to one node: on each of them no version goes back."""
         while not self._is_over.is_set():
-            before = 0
+            before, before_others = 0, 0
             try:
                 async with omendb_ws.connect(
                     url, reconnect=False, request_timeout_seconds=60
                 ) as db:
                     while not self._is_over.is_set():
                         before = self._showed(await self._search_once(db), before, f"one of {url}")
+                        version = (await db.search("others", QUERIES[0], 1)).version
+                        assert version >= before_others, f"{url}: {version} after {before_others}"
+                        before_others = version
                         await asyncio.sleep(0.02)
             except (ConnectionLost, Unavailable, TimeoutError):
                 await asyncio.sleep(0.05)

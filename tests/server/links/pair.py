@@ -20,10 +20,12 @@ SECRET = bytes(range(32))
 @dataclass
 class Map:
     """Who owns and who holds what, for all nodes: by name those that hold it, the owner first, or
-    None."""
+    None. ``shown`` is what nodes that let go have shown."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
     holders: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, int] = field(default_factory=dict)
 
 
 class FakeDirectory:
@@ -44,7 +46,8 @@ class FakeDirectory:
         there = [self.map.nodes[one] for one in names if one in self.map.nodes]
         owner = self.map.nodes.get(names[0] or "")
         is_owner = names[0] == self._name
-        return Where(owner, tuple(there), self._name in names, is_owner)
+        key, shown = self.map.keys.get(name, ""), self.map.shown.get(name, 0)
+        return Where(owner, tuple(there), self._name in names, is_owner, key, shown)
 
     def names(self, tenant: str) -> Sequence[str]:
         return sorted(self.map.holders)
