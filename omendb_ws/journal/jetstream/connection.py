@@ -245,8 +245,8 @@ class Connection:
         while True:
             client = self._client
             if client is not None and client.is_closed:  # what fails as it closes tells nobody
-                if client._transport is not None:
-                    client._transport.close()
+                transport: Any = client._transport
+                transport.close()
                 await self._lost(client)()
             if self._client is None:
                 try:
