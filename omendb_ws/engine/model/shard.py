@@ -61,6 +61,9 @@ class Shard:
     is sound.
     """
 
+    #: The version of the window when it was let go of.
+    left_at = 0
+
     def __init__(
         self,
         tenant: str,
@@ -111,8 +114,6 @@ class Shard:
         self.live_queries = 0
         #: Who reads it as it stood at one version.
         self.snapshots: list[Copying] = []
-        #: The version of the window when it was let go of.
-        self.left_at = 0
 
     def let_go(self) -> None:
         """Let the window go, which must go with this, its last reference. Again and again."""
