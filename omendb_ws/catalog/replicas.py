@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -169,8 +170,13 @@ class Replicas:
         self._engine.submit(LetGo(shard, reason, lambda: _done(is_gone)))
         await is_gone
         assert shard.pending is not None
-        if shard.pending.log is not None:
+        if shard.pending.log is not None and reason is not None:
             self.left[shard.pending.log.stored.key] = shard.left_at
+
+    def forget_others(self, keys: AbstractSet[str]) -> None:
+        """Of collections with other keys nothing need be known any more."""
+        for key in self.left.keys() - keys:
+            del self.left[key]
 
     # -- made again -------------------------------------------------------------------------------
 

@@ -173,6 +173,7 @@ class Caretaker:
         if not self._is_listed:
             return
         mine = self._mine()
+        self._replicas.forget_others(self.seen.view.collections.keys())
         self._keep_names(mine)
         for step in self._agenda.steps(self.seen.view, mine, now):
             self._begin(step)

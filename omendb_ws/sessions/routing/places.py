@@ -67,9 +67,16 @@ class Places:
             self._chosen[name] = node
 
     def floor(self, name: str) -> int:
-        """The version that an answer about a collection must be of at least; 0: any."""
+        """The version that another node's answer about a collection must be of at least; 0: any."""
         where = self._directory.where(self._session.tenant, name)
         return 0 if where is None else max(self._stated(name, where), where.shown)
+
+    def least(self, name: str) -> int:
+        """The same where this node answers: what it showed itself it has."""
+        if name not in self._floors:
+            return 0
+        where = self._directory.where(self._session.tenant, name)
+        return 0 if where is None else self._stated(name, where)
 
     def _stated(self, name: str, where: Where) -> int:
         key, version = self._floors.get(name, ("", 0))

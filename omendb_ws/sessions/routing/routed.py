@@ -32,7 +32,7 @@ class RoutedSession(NamingSession):
         assert context.cluster is not None
         self.named: dict[int, Named] = {}
         self.routes = self.router = Router(self, self, context.cluster)
-        self.least = self.router.floor
+        self.least = self.router.least
 
     def close(self) -> None:
         """As ``Session.close``."""

@@ -64,7 +64,7 @@ class Router:
         self._client = client
         self._parts = parts
         self._places = Places(session, parts.directory)
-        self.floor = self._places.floor
+        self.least = self._places.least
         self._links: dict[str, Link] = {}
         self._by_number: dict[int, Link] = {}
         self._last_number = self._last_handle = 0
@@ -224,7 +224,7 @@ class Router:
         if name is not None and is_change:
             self._places.begin_change(name)
         elif name is not None:
-            link.expect(name, self.floor(name))
+            link.expect(name, self._places.floor(name))
         for one in (link,) if listing is None else list(listing.waits):
             one.send(sent)
         self.pending[head.id] = pending

@@ -199,7 +199,9 @@ async def test_a_replica_is_let_go_of_and_followed_again(nats: NatsServer) -> No
         key = theirs.pending.log.stored.key  # type: ignore[union-attr]
         await replicas.let_go(theirs, "is on other nodes; try again")
         assert not hasattr(theirs, "window")
-        assert replicas.left[key] == shown
+        assert replicas.left == {key: shown}
+        replicas.forget_others({"another"})
+        assert replicas.left == {}
         refused = await both.other.error("search", collection="items", vector=[1, 0])
         assert refused["code"] == "unavailable"
         await both.raw.add(2)
