@@ -23,9 +23,9 @@ class Added:
     """The acknowledgement of one add, all its frames together.
 
     ``version`` is that of the last frame. ``first_seq`` and ``last_seq`` are those of its first
-    and last row, None where a repeated frame's are forgotten; rows of others may lie between them
-    if it took several frames. ``duplicate``: a frame had to be sent again after a lost connection,
-    and the server had it already. ``rows`` is how many the call had.
+    and last row, None where a repeated frame's are forgotten, or there are several shards; rows of
+    others may lie between them if it took several frames. ``duplicate``: a frame had to be sent
+    again after a lost connection, and the server had it already. ``rows`` is how many the call had.
 
     Of an add with ``unless_near``: ``skipped`` are the places, ascending, of the rows that were
     left out, and ``near`` is for each the id of the row that it was near to; both are None where a
@@ -108,10 +108,12 @@ class Answer(Rows):
 
     ``took_us`` is what the server needed, microseconds. ``at``, Unix seconds, is the time that
     ``ranks`` and ``weights`` are of: asked for again with it, an answer is the same to the bit.
+    ``versions``: of a collection with several shards, that of each.
     """
 
     took_us: int
     at: float | None = None
+    versions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,7 @@ def read_results(results: messages.Results) -> list[Answer]:
                 version=results.version,
                 took_us=results.took_us,
                 at=results.at,
+                versions=tuple(results.versions or ()),
                 ranks=None if hits.ranks is None else hits.ranks[start:stop],
                 weights=None if hits.weights is None else hits.weights[start:stop],
             )
@@ -277,6 +280,7 @@ def read_search(ok: JsonObject, kind: IdKind) -> Answer:
         version=ok["version"],
         took_us=ok["took_us"],
         at=ok.get("at"),
+        versions=tuple(ok.get("versions", ())),
         ranks=_numbers(rows, "rank", np.float64),
         weights=_numbers(rows, "weight", np.float32),
     )

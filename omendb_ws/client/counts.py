@@ -31,19 +31,21 @@ class Counts:
 
     ``by`` says how many rows have each value, the most frequent first (of equally many by value,
     None last), and ``others`` how many have none of them: all, where there is no column to count
-    by.
+    by. ``versions``: of a collection with several shards, that of each.
     """
 
     version: int
     count: int
     by: Mapping[Value, int]
     others: int
+    versions: tuple[int, ...] = ()
 
 
 def read_counts(ok: JsonObject) -> Counts:
     """Return what a reply, or a push, of counts says."""
     by = {one["value"]: one["count"] for one in ok.get("by", ())}
-    return Counts(ok["version"], ok["count"], by, ok["others"] if "others" in ok else ok["count"])
+    others = ok["others"] if "others" in ok else ok["count"]
+    return Counts(ok["version"], ok["count"], by, others, tuple(ok.get("versions", ())))
 
 
 def count_fields(filter: Filter | None, by: str | None, limit: int | None) -> dict[str, Any]:

@@ -52,15 +52,23 @@ def merged(answers: Sequence[Results], layout: Layout, k: int, order: Order | No
 
 
 def found_together(
-    answers: Sequence[Found], routed: Sequence[Routed], layout: Layout
+    answers: Sequence[Found],
+    routed: Sequence[Routed],
+    layout: Layout,
+    shards: Sequence[int] | None = None,
 ) -> tuple[Bool1, Hits]:
-    """For each id that was asked for whether it is there, and the rows in the order asked."""
+    """For each id that was asked for whether it is there, and the rows in the order asked.
+
+    ``shards``: whose answers these are; None: of all, in order.
+    """
+    numbers = range(layout.shards) if shards is None else shards
     found = np.zeros(sum(len(one.places) for one in routed), np.bool_)
     places: list[I64] = []
     for one, answer in zip(routed, answers, strict=True):
         found[one.places] = answer.found
         places.append(one.places[answer.found])
-    hits = joined([outside(one.hits, shard, layout) for shard, one in enumerate(answers)])
+    pairs = zip(numbers, answers, strict=True)
+    hits = joined([outside(one.hits, shard, layout) for shard, one in pairs])
     return found, picked(hits, np.argsort(np.concatenate(places)))
 
 

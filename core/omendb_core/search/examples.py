@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..filters.masks import evaluate
 from ..filters.parser import Filter
 from ..model.errors import DimMismatch, NotFound, OmenError
-from ..model.types import F32, F64, I64, Ids
+from ..model.types import F32, F64, I64, Definition, IdKind, Ids
 from ..scoring import score
 from ..state import WindowState
 from .query import Example, Examples, prepare_queries, wrong_dim
@@ -20,8 +22,21 @@ def target(state: WindowState, examples: Examples) -> F32:
     ``examples.visible`` are not there. Raises NotFound, DimMismatch, NonFinite or ZeroNorm, with
     the example's place in its list as ``row``; the message names it.
     """
-    positive = _stored(state, examples.positive, examples.visible, "positive")
-    negative = _stored(state, examples.negative, examples.visible, "negative")
+    ids = ids_of(examples)
+    slots = visible_slots(state, as_ids(state.definition.ids, ids), examples.visible)
+    there = {id: slot for id, slot in zip(ids, slots.tolist(), strict=True) if slot >= 0}
+    vectors = state.ring.vectors
+    return target_of(
+        state.definition, examples, lambda id: vectors[there[id]] if id in there else None
+    )
+
+
+def target_of(
+    definition: Definition, examples: Examples, stored: Callable[[int | str], F32 | None]
+) -> F32:
+    """The same, of rows whose vectors float32 (dim,) are ``stored``; None: there is no such row."""
+    positive = _stored(definition, examples.positive, stored, "positive")
+    negative = _stored(definition, examples.negative, stored, "negative")
     if (
         len(positive) == 1
         and not len(negative)
@@ -34,7 +49,7 @@ def target(state: WindowState, examples: Examples) -> F32:
     with np.errstate(over="ignore"):
         rounded = mean.astype(np.float32)[None]
     try:
-        return prepare_queries(state.definition, rounded)
+        return prepare_queries(definition, rounded)
     except OmenError as error:
         error.message = f"positive: the target of these examples: {error.message}"
         raise
@@ -46,9 +61,9 @@ def ids_of(examples: Examples) -> list[int | str]:
     return [one for one in every if not isinstance(one, np.ndarray)]
 
 
-def as_ids(state: WindowState, ids: list[int | str]) -> Ids:
-    """Ids as the window finds rows by them."""
-    if state.definition.ids == "str":
+def as_ids(kind: IdKind, ids: list[int | str]) -> Ids:
+    """Ids as a window finds rows by them."""
+    if kind == "str":
         return [str(one) for one in ids]
     return np.array(ids, np.uint64)
 
@@ -64,23 +79,24 @@ def visible_slots(state: WindowState, ids: Ids, visible: Filter | None) -> I64:
 
 
 def _stored(
-    state: WindowState, examples: tuple[Example, ...], visible: Filter | None, name: str
+    definition: Definition,
+    examples: tuple[Example, ...],
+    stored: Callable[[int | str], F32 | None],
+    name: str,
 ) -> F32:
     """Examples float32 (n, dim) as rows are stored."""
-    found = np.empty((len(examples), state.definition.dim), np.float32)
-    ids = [one for one in examples if not isinstance(one, np.ndarray)]
-    slots = visible_slots(state, as_ids(state, ids), visible)
-    at = iter(slots.tolist())
+    found = np.empty((len(examples), definition.dim), np.float32)
     for row, one in enumerate(examples):
         try:
-            if isinstance(one, np.ndarray):
-                if len(one) != state.definition.dim:
-                    raise DimMismatch(wrong_dim(len(one), state.definition))
-                found[row] = score.prepare(one[None], state.definition.metric)[0]
-            elif (slot := next(at)) < 0:
-                raise NotFound(f"no row has the id {one!s}")
+            if not isinstance(one, np.ndarray):
+                vector = stored(one)
+                if vector is None:
+                    raise NotFound(f"no row has the id {one!s}")
+                found[row] = vector
+            elif len(one) != definition.dim:
+                raise DimMismatch(wrong_dim(len(one), definition))
             else:
-                found[row] = state.ring.vectors[slot]
+                found[row] = score.prepare(one[None], definition.metric)[0]
         except OmenError as error:
             error.message, error.row = f"{name}: {error.message}", row
             raise

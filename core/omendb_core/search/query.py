@@ -38,7 +38,7 @@ class Query:
     pass ``visible`` is not there for whoever asks.
 
     ``max_hits`` bounds the rows of the whole answer (TooLarge beyond it), before vectors and
-    metadata are gathered.
+    metadata are gathered. ``is_prepared``: ``vectors`` are as they are scored already.
     """
 
     vectors: F32 | None
@@ -54,6 +54,7 @@ class Query:
     shape: Shape = PLAIN
     at: float | None = None
     visible: Filter | None = None
+    is_prepared: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -79,6 +80,13 @@ def check_dim(vectors: F32, definition: Definition) -> None:
 def wrong_dim(dim: int, definition: Definition) -> str:
     """What is wrong with vectors of ``dim`` dimensions."""
     return f"{dim} dimensions, the collection has {definition.dim}"
+
+
+def prepared_of(definition: Definition, query: Query) -> F32:
+    """The vectors of a query as they are scored. As ``prepare_queries``."""
+    if query.is_prepared and query.vectors is not None:
+        return query.vectors
+    return prepare_queries(definition, query.vectors)
 
 
 def prepare_queries(definition: Definition, vectors: F32 | None) -> F32:

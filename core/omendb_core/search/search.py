@@ -24,7 +24,7 @@ from ..state import WindowState
 from .examples import as_ids, ids_of, target, visible_slots
 from .first_rows import FirstRows, Part, alike, first_depth, first_rows
 from .masks import Masks
-from .query import Answer, Query, prepare_queries
+from .query import Answer, Query, prepare_queries, prepared_of
 from .shaped import top_shaped, weights_of
 
 _NO_SLOTS: Final = np.empty(0, np.int64)
@@ -187,7 +187,11 @@ def _prepare_together(state: WindowState, queries: list[Query]) -> dict[int, F32
     if len(queries) < 2:
         return {}
     dim = state.definition.dim
-    given = {place: one.vectors for place, one in enumerate(queries) if one.vectors is not None}
+    given = {
+        place: one.vectors
+        for place, one in enumerate(queries)
+        if one.vectors is not None and not one.is_prepared
+    }
     if len(given) < 2 or any(vectors.shape[1] != dim for vectors in given.values()):
         return {}
     try:
@@ -213,7 +217,7 @@ def _ask(
     elif query.examples is not None:
         vectors = target(state, query.examples)
     else:
-        vectors = prepare_queries(state.definition, query.vectors) if prepared is None else prepared
+        vectors = prepared_of(state.definition, query) if prepared is None else prepared
     mask = masks.number(query.filter, query.last)
     left_out = _NO_SLOTS
     if query.exclude is not None or query.examples is not None:
@@ -235,7 +239,7 @@ def _left_out(state: WindowState, query: Query) -> I64:
     if query.exclude is not None:
         found.append(state.ids.find(query.exclude))
     if query.examples is not None:
-        found.append(state.ids.find(as_ids(state, ids_of(query.examples))))
+        found.append(state.ids.find(as_ids(state.definition.ids, ids_of(query.examples))))
     slots = np.concatenate(found)
     return slots[slots >= 0]
 

@@ -19,7 +19,7 @@ from ..at_version import at_version
 from ..auditing import target_of
 from ..reach import reach
 from ..session import Session
-from . import changes, collections, reads
+from . import changes, collections, reads, searching
 
 
 def gathers(session: Session, request: wire.Request | PlainSearch, size: int) -> bool:
@@ -63,6 +63,6 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Update: changes.update,
     wire.Get: at_version(reads.get),
     wire.Count: at_version(reads.count),
-    wire.Search: at_version(reads.search),
-    PlainSearch: reads.search,
+    wire.Search: at_version(searching.search),
+    PlainSearch: searching.search,
 }

@@ -58,6 +58,7 @@ class Gather:
         self._session = session
         self.ticket = ticket
         self._locate, self._tolerates = locate, tolerates
+        self._has_begun = False
         self._wanted: dict[int, Shard] = {}
         self._said: dict[int, Any] = {}
         self._finish: Finish = lambda _: None
@@ -66,6 +67,7 @@ class Gather:
         self, shards: Sequence[tuple[int, Shard]], asks: Asks, finish: Finish, *, changes: bool
     ) -> None:
         """Ask ``shards``, each with its place; the session expects one reply from now on."""
+        self._has_begun = True
 
         def submit(_: object) -> None:
             self.ask(shards, asks, finish, changes=changes)
@@ -75,7 +77,10 @@ class Gather:
     def ask(
         self, shards: Sequence[tuple[int, Shard]], asks: Asks, finish: Finish, *, changes: bool
     ) -> None:
-        """Ask them, of a request that the session expects a reply to already."""
+        """Ask them, further if some were asked before."""
+        if not self._has_begun:
+            self.begin(shards, asks, finish, changes=changes)
+            return
         lane, inbox = self._session.lane, self._session.context.inbox
         self._wanted, self._said, self._finish = dict(shards), {}, finish
         for place, shard in shards:

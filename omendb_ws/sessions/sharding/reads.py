@@ -1,4 +1,4 @@
-"""Reads of collections of several shards: asked of each, and put together.
+"""Rows by id, and counts, of collections of several shards: asked of each, and put together.
 
 Each shard answers at a version of its own, which is at least what the connection has seen of it;
 the reply says all of them. What is asked of each is the same, so that its answer is its part of the
@@ -7,73 +7,28 @@ whole (``sharding/merging.py``).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 from omendb_core.counting import CountQuery, check_by
-from omendb_core.model.errors import Unsupported
-from omendb_core.model.types import Ids
-from omendb_core.search.query import Query
 
 from ...catalog.entry import Entry
 from ...engine.model import replies
 from ...engine.model.shard import Shard
 from ...engine.model.ticket import Reply, Ticket
 from ...engine.reads import commands as reads
-from ...sharding.merging import counted_together, found_together, merged
+from ...sharding.merging import counted_together, found_together
 from ...wire import messages as wire
 from ...wire import reply_bounds
 from ...wire.counts import Counted, counted_over
-from ...wire.messages import Found, Results
-from ...wire.opcodes import MAX_U32
+from ...wire.messages import Found
 from ...wire.rows import parse_ids
-from ...wire.searches import PlainSearch
-from ..given import query_of, results_bytes
 from ..reach import reach
 from ..session import Session
 from .collections import whole_of
 from .gathering import Gather
 
-#: Fields of a search that more than the first k of each shard decide.
-_NOT_YET: Final = ("like", "positive", "last", "group", "spread", "mmr")
 #: More values than a column can have.
 _ALL: Final = 1 << 40
-
-
-def search(session: Session, request: wire.Search | PlainSearch, size: int) -> None:
-    """``search``: the k best of what each shard says are its k best."""
-    asked = request.whole() if isinstance(request, PlainSearch) else request
-    reached = reach(session, asked.op, asked.collection)
-    collection = reached.collection
-    for name in _NOT_YET:
-        if getattr(asked, name) is not None:
-            raise Unsupported(f"{name}: not supported where a collection has several shards yet")
-    query = query_of(session, asked, reached)
-    if query.shape.order is not None and query.at is None:
-        query = replace(query, at=session.context.clock_us() / 1e6)
-    own = _own_exclusions(query, collection)
-    reply_bytes = results_bytes(session, asked, query, collection)
-    ticket = session.ticket(asked, whole_of(collection), size, reply_bytes)
-
-    def asks(place: int, shard: Shard, part: Ticket) -> reads.Search:
-        one = replace(query, exclude=own[place])
-        return reads.Search(part, shard, one, is_single=False, is_binary=True)
-
-    def finish(said: dict[int, Results]) -> Reply:
-        order = query.shape.order
-        found = merged(list(said.values()), collection.layout, query.k, order)
-        took_us = session.context.clock_us() - ticket.arrival_us
-        found = replace(found, took_us=min(max(took_us, 0), MAX_U32))
-        return replies.results(ticket, found, asked.single, asked.binary)
-
-    _gather(session, ticket, collection, asks, finish)
-
-
-def _own_exclusions(query: Query, collection: Entry) -> list[Ids | None]:
-    """What each shard is to leave out."""
-    if query.exclude is None:
-        return [None] * len(collection.shards)
-    return [one.ids for one in collection.layout.route(query.exclude)]
 
 
 def get(session: Session, request: wire.Get, size: int) -> None:

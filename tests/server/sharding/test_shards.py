@@ -19,6 +19,7 @@ from omendb_core.model.types import Include
 from xxhash import xxh3_64_intdigest
 
 from omendb_ws.net.server import Server
+from omendb_ws.sharding import selecting
 from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import Clock, Raw, client, settings
 
@@ -83,6 +84,15 @@ SEARCHES: list[dict[str, Any]] = [
     {"decay": {"half_life": 30}, "at": 2000, "k": 40},
     {"decay": {"half_life": 1, "column": "price"}, "at": 2, "k": 40},
     {"rank": {"$mul": ["$score", {"$default": ["price", 0]}]}, "k": 40},
+    {"group": {"by": "city", "size": 2}, "k": 7, "include": ["metadata"]},
+    {"group": {"by": "price"}, "k": 50, "filter": {"new": True}},
+    {"group": {"by": "new", "size": 5}, "decay": {"half_life": 30}, "at": 2000, "k": 9},
+    {"spread": {"max_similarity": 0.3}, "k": 12, "include": ["vector"]},
+    {"spread": {"max_similarity": 0.5}, "group": {"by": "city", "size": 3}, "k": 10},
+    {"spread": {"max_similarity": -0.2}, "k": 40},
+    {"mmr": {"lambda": 0.4, "candidates": 60}, "k": 9},
+    {"mmr": {"lambda": 0.7}, "group": {"by": "price", "size": 4}, "k": 5},
+    {"mmr": {"lambda": 0.5}, "rank": {"$mul": ["$score", -1]}, "k": 6},
     {"rank": {"$sub": [{"$if": [{"new": True}, 2, 1]}, "$age"]}, "at": 2000.5, "k": 400},
 ]
 
@@ -113,6 +123,20 @@ async def test_answers_are_those_of_one_window_to_the_bit(shards: int, ids: str)
             vectors = generator.standard_normal((3, DIM)).tolist()
             await answers(raw, "search", vector=vectors[0], **fields)
             await answers(raw, "search", vectors=vectors, **fields)
+        for fields in (
+            {"like": make(1)},
+            {"like": make(22), "decay": {"half_life": 30}, "at": 2000},
+            {"like": make(11), "spread": {"max_similarity": 0.3}},
+            {"positive": [make(1)]},
+            {"positive": [make(1), make(2), vectors[0]], "negative": [make(8), vectors[1]]},
+            {"positive": [vectors[0]], "exclude": [make(4)], "group": {"by": "city"}},
+        ):
+            await answers(raw, "search", k=8, **fields)
+        for fields in ({"like": make(9999)}, {"positive": [make(1), make(9999)]}):
+            errors = [
+                await raw.error("search", collection=name, **fields) for name in ("many", "one")
+            ]
+            assert errors[0] == errors[1]
         asked = [make(n) for n in (299, 14, 5, 9999, 0, 21, 298)]
         await answers(raw, "get", ids=asked, include=["metadata", "vector"])
         await answers(raw, "count")
@@ -193,6 +217,46 @@ async def test_rows_without_ids_go_in_turn_and_are_known_by_their_seqs() -> None
         assert [row and row["id"] for row in got["rows"]] == [6, None, 1]
 
 
+async def test_an_answer_is_by_the_example_as_it_was_at_the_versions_stated() -> None:
+    async with Server(settings()) as server, client(server) as raw, client(server) as other:
+        await raw.create("many", dim=2, metric="l2", shards=4, capacity=400)
+        ends = [[0.0, 0.0], [100.0, 0.0]]
+        rows = [{"id": n, "vector": [n % 2 * 100.0 + n, 1.0]} for n in range(2, 12)]
+        await raw.ok("add", collection="many", rows=rows)
+        said = await raw.ok("add", collection="many", rows=[{"id": 1, "vector": ends[0]}])
+        (first,) = said["shards"]
+        asked, changes = [], []
+        for n in range(1, 60):
+            one = [{"id": 1, "vector": ends[n % 2]}]
+            changes.append(await other.send("add", collection="many", rows=one))
+            fields: dict[str, Any] = {"spread": {"max_similarity": -1}} if n % 3 == 0 else {}
+            asked.append(await raw.send("search", collection="many", like=1, k=3, **fields))
+        for id in changes:
+            assert "ok" in await other.reply(id)
+        for id in asked:
+            answer = await raw.reply(id)
+            if "error" in answer:  # it was replaced again and again
+                assert answer["error"]["code"] == "overloaded"
+                continue
+            is_far = (answer["ok"]["versions"][first["shard"]] - first["version"]) % 2
+            assert {row["id"] % 2 for row in answer["ok"]["results"]} == {is_far}
+
+
+async def test_a_selection_that_would_read_too_deep_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(selecting, "MOST_ROWS", 60)
+    async with both(4) as (raw, _):
+        rows = drawn(np.random.default_rng(6), list(range(200)))
+        await raw.ok("add", collection="many", rows=rows)
+        asked = {"collection": "many", "vector": VECTOR, "k": 5}
+        error = await raw.error("search", spread={"max_similarity": -1000}, **asked)
+        assert error["code"] == "unsupported"
+        assert error["message"].startswith("spread")
+        found = await raw.ok("search", spread={"max_similarity": 1000}, **asked)
+        assert len(found["results"]) == 5
+
+
 async def test_each_shard_keeps_the_newest_of_its_own() -> None:
     async with both(2, capacity=7) as (raw, _):
         assert (await raw.ok("describe", collection="many"))["capacity"] == 8
@@ -249,12 +313,7 @@ async def test_collections_of_shards_are_listed_described_and_dropped_as_others(
 
 
 UNSUPPORTED: list[tuple[str, str, dict[str, Any]]] = [
-    ("like", "search", {"like": 1}),
-    ("positive", "search", {"positive": [1]}),
     ("last", "search", {"vector": VECTOR, "last": 5}),
-    ("group", "search", {"vector": VECTOR, "group": {"by": "city"}}),
-    ("spread", "search", {"vector": VECTOR, "spread": {"max_similarity": 0.5}}),
-    ("mmr", "search", {"vector": VECTOR, "mmr": {"lambda": 0.5}}),
     (
         "unless_near",
         "add",
