@@ -16,7 +16,6 @@ from xxhash import xxh3_64_hexdigest
 
 from ...sharding.numbering import outer_seq
 from .shard import Shard
-from .ticket import Counts
 
 
 class Sharded:
@@ -26,7 +25,8 @@ class Sharded:
         self.name = name
         self.definition = definition
         self.parts = shards
-        self.counts = Counts()
+        #: What happens to all of them, and not in one, is counted at the first.
+        self.counts = shards[0].counts
         self.epoch = xxh3_64_hexdigest(" ".join(one.epoch for one in shards).encode())
 
     @property

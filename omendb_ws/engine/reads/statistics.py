@@ -9,6 +9,7 @@ from omendb_core.filters.parser import Filter
 
 from ...telemetry.metrics import RATES
 from ..model.shard import Shard
+from ..model.sharded import Sharded
 
 
 def collection_stats(shard: Shard, now_us: int, visible: Filter | None = None) -> dict[str, Any]:
@@ -35,6 +36,25 @@ def collection_stats(shard: Shard, now_us: int, visible: Filter | None = None) -
         hidden = ("oldest_age_s", "live_subscriptions", "evictions_per_s", "journal", *RATES)
         found |= dict.fromkeys(name for name in hidden if name in found)
     return found
+
+
+def sharded_stats(whole: Sharded, now_us: int, visible: Filter | None = None) -> dict[str, Any]:
+    """The same of several shards: sums, and of ages the oldest."""
+    each = [collection_stats(shard, now_us, visible) for shard in whole.parts]
+    found = {name: _together(name, [one[name] for one in each]) for name in each[0]}
+    described = whole.describe(visible)
+    return found | {name: described[name] for name in described if name in found}
+
+
+def _together(name: str, values: list[Any]) -> Any:
+    there = [one for one in values if one is not None]
+    if name in ("at", "oldest_age_s", "unflushed_s"):
+        return max(there, default=None)
+    if not there or isinstance(there[0], str):
+        return there[0] if there else None
+    if isinstance(there[0], dict):
+        return {key: _together(key, [one[key] for one in there]) for key in there[0]}
+    return sum(there)
 
 
 def _journal_stats(shard: Shard) -> dict[str, Any]:

@@ -61,6 +61,7 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Add: changes.add,
     wire.Delete: changes.delete,
     wire.Update: changes.update,
+    wire.Stats: reads.stats,
     wire.Get: at_version(reads.get),
     wire.Count: at_version(reads.count),
     wire.Search: at_version(searching.search),

@@ -16,12 +16,14 @@ from ...engine.model import replies
 from ...engine.model.shard import Shard
 from ...engine.model.ticket import Reply, Ticket
 from ...engine.reads import commands as reads
+from ...engine.reads.statistics import sharded_stats
 from ...sharding.merging import counted_together, found_together
 from ...wire import messages as wire
 from ...wire import reply_bounds
 from ...wire.counts import Counted, counted_over
 from ...wire.messages import Found
 from ...wire.rows import parse_ids
+from ..given import description_bytes
 from ..reach import reach
 from ..session import Session
 from .collections import whole_of
@@ -77,6 +79,19 @@ def count(session: Session, request: wire.Count, size: int) -> None:
         return replies.counted(ticket, counted_over(versions, found, request.by))
 
     _gather(session, ticket, collection, asks, finish)
+
+
+def stats(session: Session, request: wire.Stats, size: int) -> None:
+    """``stats`` of a collection: what all of them came to."""
+    assert request.collection is not None, "the server has shards of many"
+    collection, visible = reach(session, request.op, request.collection).read
+    whole = whole_of(collection)
+    ticket = session.ticket(request, whole, size, description_bytes(collection))
+
+    def say(now_us: int) -> dict[str, Any]:
+        return sharded_stats(whole, now_us, visible)
+
+    session.submit(reads.Ask(ticket, whole, visible, say))
 
 
 def _gather(session: Session, ticket: Ticket, collection: Entry, asks: Any, finish: Any) -> None:

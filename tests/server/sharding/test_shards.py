@@ -322,7 +322,6 @@ UNSUPPORTED: list[tuple[str, str, dict[str, Any]]] = [
     ("kind", "subscribe", {"kind": "live", "vector": VECTOR}),
     ("kind", "subscribe", {"kind": "feed"}),
     ("kind", "subscribe", {"kind": "stats"}),
-    ("collection", "stats", {}),
     ("collection", "snapshot", {}),
 ]
 
@@ -341,6 +340,24 @@ def log_of(data_dir: Path, name: str) -> Path:
     """The one file of a shard's log."""
     (found,) = [one for one in data_dir.rglob("*.log") if name in str(one)]
     return found
+
+
+async def test_statistics_are_of_all_shards_together(tmp_path: Path) -> None:
+    async with Server(settings(data_dir=str(tmp_path))) as server, client(server) as raw:
+        for name, more in (("many", {"shards": 4}), ("one", {})):
+            await raw.create(name, dim=DIM, capacity=400, columns=COLUMNS, **more)
+            rows = drawn(np.random.default_rng(1), list(range(100)))
+            await raw.ok("add", collection=name, rows=rows)
+            for _ in range(5):
+                await raw.ok("search", collection=name, vector=VECTOR)
+        many, one = [await raw.ok("stats", collection=name) for name in ("many", "one")]
+        assert many.keys() == one.keys()
+        assert many["journal"].keys() == one["journal"].keys()
+        for name in ("rows", "dim", "capacity", "adds_per_s", "searches_per_s"):
+            assert (many[name] > 0) == (one[name] > 0), name
+        assert (many["rows"], many["capacity"], many["version"]) == (100, 400, 4)
+        assert many["dim"] == DIM
+        assert many["collection"] == "many"
 
 
 async def test_reads_wait_for_a_sum_of_versions() -> None:
