@@ -69,8 +69,9 @@ async def test_a_read_that_comes_during_changes_is_answered_in_that_tick(
         try:
             adds = [await heavy.send("add", collection="items", rows=rows(n)) for n in (1, 2)]
             await eventually(lambda: held.entered == 1)
+            await eventually(lambda: server.context.engine.depth == 1)  # the other add is there
             id = await light.send("count", collection="items")
-            await eventually(lambda: server.context.engine._queue.qsize() > 0)
+            await queued(server, 2)
             held.let_go()
             await eventually(lambda: held.entered == 2)
             assert (await light.reply(id))["ok"]["count"] == 1

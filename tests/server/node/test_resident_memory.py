@@ -179,7 +179,7 @@ async def test_windows() -> None:
 
 @pytest.mark.parametrize("size", [40, 700])
 async def test_metadata_that_grows_shrinks_and_goes(size: int) -> None:
-    rows = 150_000 if size > 100 else 600_000
+    rows = 150_000 if size > 100 else 300_000
     rows *= 3 if IS_LARGE else 1
     dim = 16 if IS_LARGE else DIM
     chance = np.random.default_rng(size)
