@@ -29,15 +29,15 @@ Finish: TypeAlias = Callable[[dict[int, Any]], Reply | None]
 class _Part:
     """Who asked one shard."""
 
-    __slots__ = ("gather", "lane", "place")
+    __slots__ = ("gather", "lane", "place", "round")
 
-    def __init__(self, gather: Gather, lane: Lane, place: int) -> None:
-        self.gather, self.lane, self.place = gather, lane, place
+    def __init__(self, gather: Gather, lane: Lane, place: int, round_: int) -> None:
+        self.gather, self.lane, self.place, self.round = gather, lane, place, round_
 
     def answered(self, reply: Reply) -> None:
         """What the shard says; after a fault it is called again."""
         assert isinstance(reply, PartReply), "a part says values"
-        self.gather.took(self.place, reply.value)
+        self.gather.took(self.round, self.place, reply.value)
 
 
 class Gather:
@@ -59,6 +59,8 @@ class Gather:
         self.ticket = ticket
         self._locate, self._tolerates = locate, tolerates
         self._has_begun = False
+        #: How often shards were asked: what is said twice belongs to one of these.
+        self._round = 0
         self._wanted: dict[int, Shard] = {}
         self._said: dict[int, Any] = {}
         self._finish: Finish = lambda _: None
@@ -83,6 +85,7 @@ class Gather:
             return
         lane, inbox = self._session.lane, self._session.context.inbox
         self._wanted, self._said, self._finish = dict(shards), {}, finish
+        self._round += 1
         for place, shard in shards:
             inbox.submit(asks(place, shard, self._part_ticket(place, shard, len(shards))))
             lane.queued += changes
@@ -90,7 +93,7 @@ class Gather:
     def _part_ticket(self, place: int, shard: Shard, count: int) -> Ticket:
         whole, lane = self.ticket, self._session.lane
         return Ticket(
-            asker=_Part(self, lane, place),
+            asker=_Part(self, lane, place, self._round),
             id=whole.id,
             op=whole.op,
             shard=shard,
@@ -103,10 +106,11 @@ class Gather:
             is_part=True,
         )
 
-    def took(self, place: int, value: Any) -> None:
+    def took(self, round_: int, place: int, value: Any) -> None:
         """One has spoken; with the last the request is answered."""
-        if place in self._wanted:
-            self._said[place] = value
+        if round_ != self._round:
+            return
+        self._said[place] = value
         if len(self._said) < len(self._wanted):
             return
         reply = self._reply()
