@@ -15,7 +15,8 @@ from .markdown import MADE, code, codes, prose, table
 
 #: What is told of every command that talks to a server once, above them.
 COMMON = ("--url", "--token", "--token-file", "--ca-file", "--timeout-seconds", "--json")
-_CLIENTS = ("list", "create", "drop", "load", "dump", "search", "count", "stats", "tail", "top")
+_CLIENTS = ("list", "create", "drop", "load", "dump", "search", "count", "stats", "tail", "top",
+            "cluster status")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,15 @@ class Flag:
 
 
 def _commands() -> dict[str, Any]:
-    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    """Each command by its name; those of a group by both."""
+    found = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        group = getattr(command, "commands", None)
+        if group is None:
+            found[name] = command
+        else:
+            found |= {f"{name} {of_group}": one for of_group, one in group.items()}
+    return found
 
 
 def _default(option: Any) -> str:
@@ -97,7 +106,7 @@ def command_line() -> str:
     common = [flag for flag in flags_of("list") if set(flag.names) & set(COMMON)]
     root = [_flag(option) for option in typer.main.get_command(app).params]
     summary = [
-        [f"[{code(name)}](#{name})", command.help.split("\n")[0].rstrip(".")]
+        [f"[{code(name)}](#{name.replace(' ', '-')})", command.help.split("\n")[0].rstrip(".")]
         for name, command in commands.items()
     ]
     exits = [

@@ -21,6 +21,7 @@ from . import (
     backup,
     check_config,
     check_token,
+    cluster,
     count,
     create,
     demo,
@@ -137,6 +138,7 @@ app.command("search")(search.search)
 app.command("count")(count.count)
 app.command("stats")(stats.stats)
 app.command("usage")(usage.usage)
+app.add_typer(cluster.app)
 app.command("tail")(tail.tail)
 app.command("top")(top.top)
 app.command("inspect")(inspect.inspect)

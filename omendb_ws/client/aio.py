@@ -98,6 +98,14 @@ class Client(Copying):
         """
         return await self._ask(requests.plain(messages.Usage))
 
+    async def cluster(self) -> dict[str, Any]:
+        """Return who is in the cluster, and holds how much (PROTOCOL section 8 "cluster").
+
+        ``node`` (who says it), ``collections``, ``ownerless``, ``nodes``, ``nats``; as it was a
+        moment ago. Raises Unsupported on a server by itself, Forbidden.
+        """
+        return await self._ask(requests.plain(messages.Cluster))
+
     async def limits(self) -> Limits:
         """Return the server's limits, by their names in PROTOCOL section 9."""
         return (await self._connection.within(self._connection.ready())).limits

@@ -106,6 +106,14 @@ class Client(SyncCopying):
         """
         return self._run(self._aio.usage())
 
+    def cluster(self) -> dict[str, Any]:
+        """Return who is in the cluster, and holds how much (PROTOCOL section 8 "cluster").
+
+        ``node`` (who says it), ``collections``, ``ownerless``, ``nodes``, ``nats``; as it was a
+        moment ago. Raises Unsupported on a server by itself, Forbidden.
+        """
+        return self._run(self._aio.cluster())
+
     def identity(self) -> dict[str, Any] | None:
         """Return who this client is to the server: what ``auth`` returns, as it was said last.
 

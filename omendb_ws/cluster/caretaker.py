@@ -82,7 +82,7 @@ class Caretaker:
         self._elsewhere: dict[tuple[str, str], str] = {}
         self._owned: set[str] = set()
         self._leftovers_since: dict[str, float] = {}
-        self._said: dict[str, tuple[int, str]] | None = None
+        self._said: dict[str, tuple[int, str, int]] | None = None
         self._said_at = 0.0
         self._changed = asyncio.Event()
         self._is_listed = self._has_come_back = False
@@ -288,13 +288,13 @@ class Caretaker:
     def _say(self, now: float) -> None:
         """Say what this node holds: what it answers for at once, versions now and then."""
         windows = {
-            key: (shard.window.version, READY)
+            key: (shard.window.version, READY, shard.window.rows)
             for key, shard in self._shards().items()
             if shard.broken is None and hasattr(shard, "window")
         }
         for key, state in self._mine().items():
             if state is Held.COMING:
-                windows.setdefault(key, (0, state.value))
+                windows.setdefault(key, (0, state.value, 0))
         if windows == self._said:
             return
         known = self._said or {}

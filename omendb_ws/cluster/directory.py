@@ -7,9 +7,9 @@ server by itself has none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +72,11 @@ class Overview(Protocol):
 
     def replicas(self, tenant: str, name: str) -> Sequence[Replica]:
         """What the nodes that are alive have of it, in order of their names."""
+
+
+class Operations(Protocol):
+    """What operators ask a node about its cluster."""
+
+    def status(self, tenant: str | None) -> Mapping[str, Any]:
+        """The reply to ``cluster``; what of it is a tenant's, None: all of it. As it was a moment
+        ago, and not to be changed by who gets it."""

@@ -50,6 +50,7 @@ class Window:
 
     version: int
     is_ready: bool
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class View:
 
     ``is_fresh``: whether this node reads the bucket now. ``places``: the nodes that are to hold
     collections, those that went away a moment ago with them. ``leftovers``: what was being made or
-    dropped by processes that are not alive.
+    dropped by processes that are not alive. ``leaving``: the nodes that are to hold nothing.
     """
 
     members: Mapping[str, Member]
@@ -87,6 +88,7 @@ class View:
     places: frozenset[str]
     is_fresh: bool
     leftovers: tuple[Stored, ...] = ()
+    leaving: frozenset[str] = frozenset()
 
     @property
     def alive(self) -> frozenset[str]:
@@ -186,7 +188,8 @@ class Members:
                 self._owner(key, alive), windows.get(key, {}),
             )  # fmt: skip
         is_fresh = self._heard_at is not None and now - self._heard_at < GONE_SECONDS
-        return View(members, collections, self._places(), is_fresh, tuple(leftovers))
+        leaving = frozenset(self._entries.leaving)
+        return View(members, collections, self._places(), is_fresh, tuple(leftovers), leaving)
 
     def _member(self, name: str, beats: _Beats) -> Member:
         value = beats.value
@@ -209,8 +212,9 @@ class Members:
         for node, value in self._entries.held.items():
             if alive.get(node) != value.get("incarnation"):
                 continue
-            for key, (version, state) in value.get("windows", {}).items():
-                found.setdefault(key, {})[node] = Window(int(version), state == READY)
+            for key, (version, state, *more) in value.get("windows", {}).items():
+                rows = int(more[0]) if more else 0
+                found.setdefault(key, {})[node] = Window(int(version), state == READY, rows)
         return found
 
     def _places(self) -> frozenset[str]:

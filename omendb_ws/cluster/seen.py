@@ -70,15 +70,20 @@ class Seen:
 
     def replicas(self, tenant: str, name: str) -> list[Replica]:
         """See Overview."""
-        one, shard = self.by_name.get((tenant, name)), self._catalog.shard_of(tenant, name)
-        windows = {} if one is None else dict(one.windows)
-        if shard is not None:
-            windows[self._me] = Window(shard.window.version, shard.broken is None)
         owner = self.owner(tenant, name)
         return [
             Replica(node, window.version, _state(window, node == owner))
-            for node, window in sorted(windows.items())
+            for node, window in sorted(self.windows(tenant, name).items())
         ]
+
+    def windows(self, tenant: str, name: str) -> dict[str, Window]:
+        """What the nodes that are alive hold of a collection, by their names."""
+        one, shard = self.by_name.get((tenant, name)), self._catalog.shard_of(tenant, name)
+        windows = {} if one is None else dict(one.windows)
+        if shard is not None:
+            window = shard.window
+            windows[self._me] = Window(window.version, shard.broken is None, window.rows)
+        return windows
 
     def behind(self, one: Collection) -> int:
         """How many changes of a collection this node lacks, by what its owner said last."""

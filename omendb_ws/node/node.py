@@ -23,6 +23,7 @@ from ..catalog.recovery import Recoveries
 from ..catalog.replicas import Replicas
 from ..catalog.restoring import Restores
 from ..cluster.caretaker import Caretaker
+from ..cluster.operating import Operating
 from ..engine.inbox import Inbox
 from ..engine.model.ticket import Effect
 from ..journal.interface import Store
@@ -177,6 +178,7 @@ class Node:
         name = self._settings.node_name
         self.caretaker = Caretaker(name, self._cluster, catalog, self.replicas)
         self.context.overview = self.caretaker.seen
+        self.context.operations = Operating(self.caretaker.seen, self._cluster)
         self.caretaker.begin(storage.stored())
 
     def join(self, open_line: OpenLine) -> None:

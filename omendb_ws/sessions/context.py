@@ -12,7 +12,7 @@ from ..access.gate import Gate
 from ..access.logins import Logins
 from ..catalog.catalog import Catalog
 from ..catalog.restoring import Restores
-from ..cluster.directory import Overview
+from ..cluster.directory import Operations, Overview
 from ..engine.engine import Engine
 from ..engine.inbox import Inbox
 from ..telemetry.metrics import Metrics
@@ -79,6 +79,8 @@ class Context:
     place: tuple[str | None, str] | None = None
     #: What it says of that cluster.
     overview: Overview | None = None
+    #: What operators ask it about that cluster.
+    operations: Operations | None = None
     #: What it knows of other nodes, and how it reaches them.
     cluster: ClusterParts | None = None
     #: The machine's clock, by which tokens end; it may be set meanwhile.

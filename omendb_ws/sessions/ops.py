@@ -33,7 +33,7 @@ from ..wire.rows import (
     parse_updates,
 )
 from ..wire.searches import PlainSearch
-from . import copying, rates
+from . import copying, operating, rates
 from .at_version import at_version, must_wait
 from .auditing import took_effect
 from .authentication import authenticate
@@ -48,7 +48,7 @@ _NOTHING = Include()
 #: What one node takes in a description.
 _PLACE_BYTES: Final = 128
 #: What is about the server where it names no collection.
-_OF_SERVER: Final = (wire.Stats, wire.Subscribe)
+_OF_SERVER: Final = (wire.Stats, wire.Subscribe, wire.Cluster)
 
 
 def handle(session: Session, request: wire.Request | PlainSearch, request_bytes: int) -> None:
@@ -342,6 +342,7 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     PlainSearch: _plain_search,
     wire.Stats: _stats,
     wire.Usage: _usage,
+    wire.Cluster: operating.cluster,
     wire.Snapshot: copying.snapshot,
     wire.Restore: copying.restore,
     wire.RestoreBytes: copying.restore_bytes,

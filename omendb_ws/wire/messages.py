@@ -265,6 +265,14 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    op: ClassVar[str] = "cluster"
+    #: It is about the server.
+    collection: ClassVar[None] = None
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One of them: begin to read ``collection``; the next bytes of ``snapshot``; no more of
     ``end``."""
@@ -306,7 +314,8 @@ class Stats:
 
 Request: TypeAlias = (
     Ping | Auth | Create | Open | Describe | List | Drop | Add | Delete | Update | Get | Count
-    | Search | Subscribe | Move | Unsubscribe | Stats | Usage | Snapshot | RestoreBytes | Restore
+    | Search | Subscribe | Move | Unsubscribe | Stats | Usage | Cluster | Snapshot
+    | RestoreBytes | Restore
 )  # fmt: skip
 
 

@@ -75,6 +75,9 @@ SERVER_STATS: Final = (
     "add_ms", "push_ms", "tenants",
 )  # fmt: skip
 
+#: Fields of ``cluster`` (PROTOCOL section 8).
+CLUSTER: Final = ("node", "collections", "ownerless", "nodes", "nats")
+
 _COLLECTION = Field("collection", "name", required=True)
 _INCLUDE = Field("include", "include", choices=("metadata", "vector"))
 _FILTER = Field("filter", "filter")
@@ -236,6 +239,7 @@ _OPS = (
     Op("stats", "read", "rows", (replace(_COLLECTION, required=False),), SERVER_STATS,
        server_right="admin"),
     Op("usage", "any", "none", (), ("tenant", "limits", "use")),
+    Op("cluster", "admin", "none", (), CLUSTER),
     Op("snapshot", "admin", "name",
        (replace(_COLLECTION, required=False), Field("snapshot", "integer", most=MAX_U32), _END),
        ("snapshot", *DESCRIPTION), one_of=("collection", "snapshot", "end")),

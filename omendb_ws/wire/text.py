@@ -28,6 +28,7 @@ from .limits import Limits
 from .messages import (
     Add,
     Auth,
+    Cluster,
     Count,
     Create,
     Delete,
@@ -245,7 +246,7 @@ _PLAIN: Final[Mapping[str, Callable[..., Request]]] = {
     one.op: one
     for one in (
         Ping, Auth, Create, Open, Describe, List, Drop, Delete, Update, Move,
-        Unsubscribe, Stats, Usage,
+        Unsubscribe, Stats, Usage, Cluster,
     )
 }  # fmt: skip
 _SPECIAL: Final[Mapping[str, Callable[[int, JsonObject, Limits], Request]]] = {

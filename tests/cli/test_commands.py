@@ -24,8 +24,8 @@ from tests.patience import PATIENCE_SECONDS
 
 COMMANDS = [
     "serve", "demo", "ping", "list", "create", "drop", "load", "dump", "search", "count",
-    "stats", "usage",
-    "tail", "top",    "check-config", "check-token", "new-key",
+    "stats", "usage", "cluster",
+    "tail", "top", "check-config", "check-token", "new-key",
     "size", "upgrade-check",
 ]  # fmt: skip
 

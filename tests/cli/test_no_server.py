@@ -23,6 +23,7 @@ COMMANDS = {
     "count": ["count", "items"],
     "stats": ["stats"],
     "usage": ["usage"],
+    "cluster status": ["cluster", "status"],
     "tail": ["tail", "items", "--count", "1"],
     "top": ["top", "--json", "--count", "1"],
     "ping": ["ping", "--count", "1"],

@@ -18,11 +18,21 @@ from omendb_ws.sync import connect
 from tests.cli.here import Ran, run, server
 
 #: ``serve`` has the flags of ``check-config``, and like ``demo`` would not end.
-COMMANDS: dict[str, Any] = {
-    name: command
-    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
-    if name not in ("serve", "demo")
-}
+ENDLESS = ("serve", "demo", "cluster start")
+
+
+def _commands(group: Any, before: str = "") -> dict[str, Any]:
+    """Each command by its words."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            found |= _commands(command, f"{name} ")
+        elif before + name not in ENDLESS:
+            found[before + name] = command
+    return found
+
+
+COMMANDS = _commands(typer.main.get_command(app))
 #: Last, so that it ends: a flag that stands there twice is the last one.
 ENDS = {
     "tail": ["--from-seq", "1", "--count", "1"],
@@ -75,7 +85,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def lines(draw: st.DrawFn) -> list[str]:
     """A command line: mostly of arguments and flags that the command has, some of none."""
     name = draw(st.sampled_from(sorted(COMMANDS)))
-    words = [name]
+    words = name.split()
     for parameter in COMMANDS[name].params:
         is_url = parameter.name in ("url", "source")
         value = st.sampled_from(URLS if is_url else TEXTS)
@@ -132,4 +142,4 @@ def test_numbers_that_are_none_are_refused_or_work(
 
 @pytest.mark.parametrize("name", sorted({**COMMANDS}))
 def test_a_command_alone_ends(url: str, place: Path, name: str) -> None:
-    check(run(name, *ENDS.get(name, []), OMENDB_URL=url))
+    check(run(*name.split(), *ENDS.get(name, []), OMENDB_URL=url))

@@ -38,6 +38,7 @@ COMMANDS: dict[str, list[str]] = {
     "count": ["count", "items"],
     "stats": ["stats"],
     "usage": ["usage"],
+    "cluster": ["cluster", "--help"],
     "search": ["search", "items", "[1, 0]", "--include", "metadata"],
     "search --json": ["search", "items", "[1, 0]", "--json"],
     "tail": ["tail", "items", "--from-seq", "1", "--count", "2"],

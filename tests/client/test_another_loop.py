@@ -18,6 +18,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "auth": lambda db: db.auth("token"),
     "stats": lambda db: db.stats(),
     "usage": lambda db: db.usage(),
+    "cluster": lambda db: db.cluster(),
     "identity": lambda db: db.identity(),
     "limits": lambda db: db.limits(),
     "create": lambda db: db.create("b", dim=2, capacity=1),

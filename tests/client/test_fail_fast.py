@@ -29,6 +29,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "list_unavailable": lambda db: db.list_unavailable(),
     "stats": lambda db: db.stats(),
     "usage": lambda db: db.usage(),
+    "cluster": lambda db: db.cluster(),
     "auth": lambda db: db.auth("token"),
     "open": lambda db: db.open("items"),
     "describe": lambda db: db.describe("items"),

@@ -105,6 +105,7 @@ BASES: dict[str, dict[str, Any]] = {
     "unsubscribe": {"sub": 9},
     "stats": {},
     "usage": {},
+    "cluster": {},
     "snapshot": {},
     "restore": {"collection": "new"},
     "subscribe live": {"vector": V},
@@ -192,6 +193,7 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "unsubscribe": {"sub": [{}]},
     "stats": {"collection": NAMED},
     "usage": {},
+    "cluster": {},
     "snapshot": {"collection": NAMED, "snapshot": [{}], "end": [{}]},
     "restore": {
         "collection": [{"collection": "items"}],

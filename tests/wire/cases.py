@@ -248,6 +248,7 @@ TEXT_REQUESTS = [
     asked(m.Unsubscribe(1, 3), b'{"id":1,"op":"unsubscribe","sub":3}'),
     asked(m.Stats(1, "items"), b'{"id":1,"op":"stats","collection":"items"}'),
     asked(m.Usage(1), b'{"id":1,"op":"usage"}'),
+    asked(m.Cluster(1), b'{"id":1,"op":"cluster"}'),
     asked(m.Snapshot(1, "items"), b'{"id":1,"op":"snapshot","collection":"items"}'),
     named(
         "text-snapshot-next",

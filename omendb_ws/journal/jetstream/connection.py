@@ -18,6 +18,7 @@ from concurrent import futures
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import ParseResult, SplitResult, urlsplit
 
 from omendb_core.model.errors import Unavailable
 
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
+#: Where NATS listens unless told otherwise.
+NATS_PORT: Final = 4222
 #: How long a server may take to answer a connection, and how long until the next attempt.
 CONNECT_SECONDS: Final = 2
 RETRY_SECONDS: Final = 0.25
@@ -129,6 +132,20 @@ class Connection:
     def is_connected(self) -> bool:
         """Whether a server is connected now."""
         return self._client is not None
+
+    def servers(self) -> list[tuple[str, bool]]:
+        """The servers that were given, and those that they told of: ``host:port``, in order, and
+        whether it is the one that is connected.
+        """
+        client, current = self._client, None
+        found = {_host_and_port(urlsplit(shown(one))) for one in self._servers}
+        if client is not None:
+            current = client.connected_url
+            found |= {_host_and_port(one) for one in client.discovered_servers}
+        connected = None if current is None else _host_and_port(current)
+        if connected is not None:
+            found.add(connected)
+        return [(one, one == connected) for one in sorted(found)]
 
     def close(self) -> None:
         """End the connection, and its thread; again and again."""
@@ -287,6 +304,11 @@ def shown(server: str) -> str:
     """A server's address without what may be a password."""
     scheme, _, rest = server.rpartition("://")
     return f"{scheme or 'nats'}://{rest.rpartition('@')[2]}"
+
+
+def _host_and_port(address: SplitResult | ParseResult) -> str:
+    host = address.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{address.port or NATS_PORT}"
 
 
 async def _quietly(error: Exception) -> None:

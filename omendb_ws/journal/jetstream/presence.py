@@ -58,8 +58,8 @@ class Presence:
         await self._jetstream.put(entry, self._value)
         self._beating = self._jetstream.connection.begin(self._keep_beating())
 
-    async def say(self, windows: dict[str, tuple[int, str]]) -> None:
-        """Say what this node holds: version and state by key; until it is said."""
+    async def say(self, windows: dict[str, tuple[int, str, int]]) -> None:
+        """Say what this node holds: version, state and rows by key; until it is said."""
         value = {"incarnation": self._incarnation, "windows": windows}
         while True:
             try:

@@ -175,11 +175,11 @@ class JetStreamStore:
     def _begin_to_watch(self, watcher: Watcher) -> None:
         self._watch = BucketWatch(self._jetstream, watcher)
 
-    def hold(self, windows: dict[str, tuple[int, str]]) -> None:
-        """Say what this node holds: version and state by key. From any thread; never waits."""
+    def hold(self, windows: dict[str, tuple[int, str, int]]) -> None:
+        """Say what this node holds: version, state, rows by key. From any thread; never waits."""
         self.connection.soon(lambda: self._begin_to_say(windows))
 
-    def _begin_to_say(self, windows: dict[str, tuple[int, str]]) -> None:
+    def _begin_to_say(self, windows: dict[str, tuple[int, str, int]]) -> None:
         if self._saying is not None:
             self._saying.cancel()
         self._saying = self.connection.begin(self._presence.say(windows))
@@ -203,6 +203,10 @@ class JetStreamStore:
     def clear(self, stored: Stored) -> None:
         """Take away what a node that is gone was making or dropping."""
         self._call("clear", self._take_away(stored))
+
+    def servers(self) -> list[tuple[str, bool]]:
+        """The servers of NATS that are known, and which is connected; from any thread."""
+        return self.connection.servers()
 
     def numbers(self) -> NatsNumbers:
         """For statistics; from any thread."""

@@ -73,6 +73,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
     "list": {},
     "list_unavailable": {},
     "usage": {},
+    "cluster": {},
     "snapshot": {"collection": NAMES},
     "snapshot_next": {"number": [*NO_INTEGER, -1, 2**32]},
     "snapshot_end": {"number": [*NO_INTEGER, -1, 2**32]},

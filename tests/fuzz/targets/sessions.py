@@ -361,6 +361,7 @@ def _session(ids: str, keys: list[Any], metric: str) -> list[tuple[bool, bytes]]
         _text(id=21, op="delete", ids=keys[:1], **of),
         _text(id=22, op="unsubscribe", sub=2),
         _text(id=23, op="stats", **of), _text(id=24, op="stats"), _text(id=25, op="usage"),
+        _text(id=36, op="cluster"),
         _text(id=26, op="describe", **of), _text(id=27, op="list"), _text(id=28, op="open", **of),
         _text(id=29, op="auth", token="token-reader"), _text(id=30, op="ping"),
         _text(id=32, op="snapshot", **of), _text(id=33, op="snapshot", snapshot=1),

@@ -78,6 +78,8 @@ def is_allowed(op: str, rights: list[str], patterns: list[str]) -> bool:
     }.get(op, "")
     if op in ("ping", "auth", "list", "unsubscribe", "usage"):
         return True
+    if op == "cluster":
+        return "admin" in rights and patterns == ["*"]
     if op == "move":  # its collection is that of the subscription, and there is none
         return "read" in rights
     return patterns != ["other-*"] and set(needed.split()) <= set(rights)
@@ -125,9 +127,9 @@ _NAMED = {
 
 
 def _is_held_back(op: str, filter_: dict[str, Any] | None, tenant: str) -> bool:
-    """An add of a row that does not pass, an update that gives one away, and copies, which are of
-    all rows."""
-    if op in ("snapshot", "restore"):
+    """An add of a row that does not pass, an update that gives one away, and copies and numbers of
+    the cluster, which are of all rows."""
+    if op in ("snapshot", "restore", "cluster"):
         return filter_ is not None
     return filter_ is not None and tenant == "acme" and op in ("add", "update")
 

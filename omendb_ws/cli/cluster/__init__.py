@@ -1,0 +1,28 @@
+"""``omendb-ws cluster COMMAND``: what operators of several nodes do. One file a command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..failure import WRONG
+from . import status
+
+EXAMPLES = """\b
+Examples:
+  omendb-ws cluster status
+"""
+
+app = typer.Typer(name="cluster", rich_markup_mode=None, invoke_without_command=True)
+
+
+@app.callback(epilog=EXAMPLES)
+def _root(context: typer.Context) -> None:
+    """Several nodes over one NATS: who is there."""
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(WRONG)
+
+
+app.command("status")(status.status)

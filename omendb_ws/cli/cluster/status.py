@@ -1,0 +1,55 @@
+"""``omendb-ws cluster status``: the nodes of a cluster, and what they hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .. import reaching
+from ..output import age, plain, print_json, table
+
+_HEADING: Final = ("node", "state", "owns", "holds", "rows", "up for", "version", "address")
+
+
+def status(
+    url: reaching.Url = reaching.DEFAULT_URL,
+    token: reaching.Token = None,
+    token_file: reaching.TokenFile = None,
+    ca_file: reaching.CaFile = None,
+    timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
+    as_json: reaching.Json = False,
+) -> None:
+    """Print the nodes of a cluster, what they hold, and its NATS servers. Any node knows it.
+
+    It needs the right operator; with admin on all collections one sees one's tenant's part.
+
+    \b
+    Examples:
+      omendb-ws cluster status
+      omendb-ws cluster status --json | jq -r '.nodes[] | select(.state == "gone").node'
+    """
+    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
+    found = reaching.reach(at, lambda db: db.cluster())
+    if as_json:
+        print_json(found)
+        return
+    print(table(_HEADING, [_row(one) for one in found["nodes"]], "llrrrrll"))
+    print(f"\n{found['collections']:,} collections, {found['ownerless']:,} without an owner")
+    for one in found["nats"] or ():
+        is_it = ", which this node uses" if one["connected"] else ""
+        print(f"NATS at {plain(one['address'])}{is_it}")
+
+
+def _row(node: Mapping[str, Any]) -> tuple[str, ...]:
+    is_gone = node["state"] == "gone"
+    return (
+        plain(node["node"]),
+        node["state"],
+        f"{node['owned']:,}",
+        f"{node['collections']:,}",
+        f"{node['rows']:,}",
+        age(None if is_gone else max(0.0, time.time() - node["since"])),
+        plain(node["version"]),
+        plain(node["address"]),
+    )
