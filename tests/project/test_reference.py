@@ -35,7 +35,7 @@ COMMON_FLAGS = {
 #: Commands that talk to no server, or to none by the common flags.
 WITHOUT_A_SERVER = {
     "serve", "check-config", "check-token", "demo", "ping", "new-key", "inspect", "repair",
-    "backup", "restore", "size", "upgrade-check",
+    "backup", "restore", "size", "upgrade-check", "cluster start",
 }  # fmt: skip
 
 
@@ -126,9 +126,14 @@ def command_rows() -> set[str]:
 
 
 def test_every_command_is_documented_and_no_other() -> None:
-    listed = re.search(r"Commands:\n((?:  .*\n)+)", command("--help"))
+    listed = commands_of("--help") - {"cluster"}
+    assert command_rows() == listed | {f"cluster {one}" for one in commands_of("cluster", "--help")}
+
+
+def commands_of(*arguments: str) -> set[str]:
+    listed = re.search(r"Commands:\n((?:  .*\n)+)", command(*arguments))
     assert listed
-    assert command_rows() == set(re.findall(r"^  ([a-z][a-z-]*)", listed[1], re.M))
+    return set(re.findall(r"^  ([a-z][a-z_-]*)", listed[1], re.M))
 
 
 @pytest.mark.parametrize("name", sorted(command_rows()))
@@ -136,7 +141,7 @@ def test_a_commands_flags_are_documented_and_no_other(name: str) -> None:
     text = section(COMMAND_LINE, f"## `{name}`")
     rows = table(text, "flag") if "| flag |" in text else []
     told = {names(row[0])[-1] for row in rows if names(row[0])[-1].startswith("-")}
-    found = flags(name)
+    found = flags(*name.split())
     if name not in WITHOUT_A_SERVER:
         assert found >= COMMON_FLAGS
         assert "(#flags-of-every-client)" in text
