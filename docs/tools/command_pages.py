@@ -16,7 +16,8 @@ from .markdown import MADE, code, codes, prose, table
 #: What is told of every command that talks to a server once, above them.
 COMMON = ("--url", "--token", "--token-file", "--ca-file", "--timeout-seconds", "--json")
 _CLIENTS = ("list", "create", "drop", "load", "dump", "search", "count", "stats", "tail", "top",
-            "cluster status")  # fmt: skip
+            "cluster status",
+            "cluster move-owner", "cluster evacuate")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 from omendb_core.model.types import ColumnType, IdKind, Metric
 
@@ -105,6 +105,32 @@ class Client(Copying):
         moment ago. Raises Unsupported on a server by itself, Forbidden.
         """
         return await self._ask(requests.plain(messages.Cluster))
+
+    async def move_owner(self, collection: str, to: str | None = None) -> str | None:
+        """Have another node own a collection, and take its changes.
+
+        ``to`` names a node that is up; None leaves it to the cluster again. Returns who owns it
+        now: that changes once the other node has all of it; ``describe`` says when. Raises
+        BadRequest (``to``), NotFound, Forbidden, Unavailable, Unsupported.
+        """
+        given = None if to is None else arguments.text(to, "to")
+        owner: str | None = (await self._ask(_of(messages.MoveOwner, collection, to=given)))[
+            "owner"
+        ]
+        return owner
+
+    async def evacuate(self, node: str, *, state: Literal["leaving", "up"] = "leaving") -> int:
+        """Have a node hold and own nothing, so that it can be stopped; return what it holds still.
+
+        Others take its place first; ``cluster`` says when nothing is left. ``state="up"`` has it
+        stay. It is of that process: one that is started anew under the name takes its part. Raises
+        BadRequest (``node``), Forbidden (it takes operator, and admin on everything), Unavailable,
+        Unsupported.
+        """
+        chosen = arguments.chosen(state, field("evacuate", "state"))
+        encode = requests.plain(messages.Evacuate, node=arguments.text(node, "node"), state=chosen)
+        left: int = (await self._ask(encode))["collections"]
+        return left
 
     async def limits(self) -> Limits:
         """Return the server's limits, by their names in PROTOCOL section 9."""

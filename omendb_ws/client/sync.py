@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, overload
+from typing import Any, Literal, cast, overload
 
 from omendb_core.model.types import ColumnType, IdKind, Metric
 
@@ -113,6 +113,25 @@ class Client(SyncCopying):
         moment ago. Raises Unsupported on a server by itself, Forbidden.
         """
         return self._run(self._aio.cluster())
+
+    def move_owner(self, collection: str, to: str | None = None) -> str | None:
+        """Have another node own a collection, and take its changes.
+
+        ``to`` names a node that is up; None leaves it to the cluster again. Returns who owns it
+        now: that changes once the other node has all of it; ``describe`` says when. Raises
+        BadRequest (``to``), NotFound, Forbidden, Unavailable, Unsupported.
+        """
+        return self._run(self._aio.move_owner(collection, to))
+
+    def evacuate(self, node: str, *, state: Literal["leaving", "up"] = "leaving") -> int:
+        """Have a node hold and own nothing, so that it can be stopped; return what it holds still.
+
+        Others take its place first; ``cluster`` says when nothing is left. ``state="up"`` has it
+        stay. It is of that process: one that is started anew under the name takes its part. Raises
+        BadRequest (``node``), Forbidden (it takes operator, and admin on everything), Unavailable,
+        Unsupported.
+        """
+        return self._run(self._aio.evacuate(node, state=state))
 
     def identity(self) -> dict[str, Any] | None:
         """Return who this client is to the server: what ``auth`` returns, as it was said last.

@@ -7,9 +7,9 @@ server by itself has none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,29 @@ class Overview(Protocol):
         """What the nodes that are alive have of it, in order of their names."""
 
 
+#: Told what came of something, by whatever thread: None, or why nothing did.
+Then: TypeAlias = Callable[[Exception | None], None]
+
+
 class Operations(Protocol):
-    """What operators ask a node about its cluster."""
+    """What operators ask a node about its cluster, and have it do."""
 
     def status(self, tenant: str | None) -> Mapping[str, Any]:
         """The reply to ``cluster``; what of it is a tenant's, None: all of it. As it was a moment
         ago, and not to be changed by who gets it."""
+
+    def check_target(self, node: str) -> None:
+        """BadRequest where no collection can be moved to ``node``."""
+
+    def check_leaving(self, node: str) -> None:
+        """BadRequest where ``node`` cannot be told to leave."""
+
+    def move_owner(self, tenant: str, name: str, to: str | None, then: Then) -> None:
+        """Have a node own a collection; None: whichever the names draw. ``then`` is told NotFound
+        too."""
+
+    def evacuate(self, node: str, then: Then) -> None:
+        """Have a node that is up hold nothing."""
+
+    def stay(self, node: str, then: Then) -> None:
+        """Have it hold its part again."""

@@ -112,7 +112,8 @@ class _Entries:
     held: dict[str, dict[str, Any]] = field(default_factory=dict)
     owners: dict[str, dict[str, Any]] = field(default_factory=dict)
     definitions: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    leaving: set[str] = field(default_factory=set)
+    #: By node, the process that is to leave; None: whichever has that name.
+    leaving: dict[str, str | None] = field(default_factory=dict)
 
 
 class Members:
@@ -145,7 +146,7 @@ class Members:
         elif kind == "own":
             entries.owners[rest] = value
         elif kind == "leave":
-            entries.leaving.add(rest)
+            entries.leaving[rest] = value.get("incarnation")
         elif kind == "def" and (names := defined_by(entry)) is not None:
             entries.definitions[names] = value
 
@@ -160,7 +161,7 @@ class Members:
         elif kind == "own":
             entries.owners.pop(rest, None)
         elif kind == "leave":
-            entries.leaving.discard(rest)
+            entries.leaving.pop(rest, None)
         elif kind == "def" and (names := defined_by(entry)) is not None:
             entries.definitions.pop(names, None)
 
@@ -188,8 +189,9 @@ class Members:
                 self._owner(key, alive), windows.get(key, {}),
             )  # fmt: skip
         is_fresh = self._heard_at is not None and now - self._heard_at < GONE_SECONDS
-        leaving = frozenset(self._entries.leaving)
-        return View(members, collections, self._places(), is_fresh, tuple(leftovers), leaving)
+        return View(
+            members, collections, self._places(), is_fresh, tuple(leftovers), self._leaving()
+        )
 
     def _member(self, name: str, beats: _Beats) -> Member:
         value = beats.value
@@ -224,4 +226,13 @@ class Members:
             for name, beats in entries.nodes.items()
             if not beats.value.get("left") and self._watched - beats.at < ABSENT_SECONDS
         }
-        return frozenset(there - entries.leaving) or frozenset(there)
+        return frozenset(there - self._leaving()) or frozenset(there)
+
+    def _leaving(self) -> frozenset[str]:
+        """Those that are to hold nothing: a process is, and not the next one of its name."""
+        nodes = self._entries.nodes
+        return frozenset(
+            name
+            for name, process in self._entries.leaving.items()
+            if name in nodes and process in (None, nodes[name].value.get("incarnation"))
+        )

@@ -343,6 +343,8 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Stats: _stats,
     wire.Usage: _usage,
     wire.Cluster: operating.cluster,
+    wire.MoveOwner: operating.move_owner,
+    wire.Evacuate: operating.evacuate,
     wire.Snapshot: copying.snapshot,
     wire.Restore: copying.restore,
     wire.RestoreBytes: copying.restore_bytes,

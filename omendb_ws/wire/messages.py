@@ -273,6 +273,26 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveOwner:
+    """``to`` None: the node that would own it if nobody had asked."""
+
+    op: ClassVar[str] = "move_owner"
+    id: int
+    collection: str
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evacuate:
+    """``state``: what the node is to be from now on."""
+
+    op: ClassVar[str] = "evacuate"
+    id: int
+    node: str
+    state: Literal["leaving", "up"] = "leaving"
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One of them: begin to read ``collection``; the next bytes of ``snapshot``; no more of
     ``end``."""
@@ -314,8 +334,8 @@ class Stats:
 
 Request: TypeAlias = (
     Ping | Auth | Create | Open | Describe | List | Drop | Add | Delete | Update | Get | Count
-    | Search | Subscribe | Move | Unsubscribe | Stats | Usage | Cluster | Snapshot
-    | RestoreBytes | Restore
+    | Search | Subscribe | Move | Unsubscribe | Stats | Usage | Cluster | MoveOwner
+    | Evacuate | Snapshot | RestoreBytes | Restore
 )  # fmt: skip
 
 

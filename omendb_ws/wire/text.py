@@ -34,11 +34,13 @@ from .messages import (
     Delete,
     Describe,
     Drop,
+    Evacuate,
     Get,
     Given,
     JsonObject,
     List,
     Move,
+    MoveOwner,
     Open,
     Ping,
     Refusal,
@@ -246,7 +248,7 @@ _PLAIN: Final[Mapping[str, Callable[..., Request]]] = {
     one.op: one
     for one in (
         Ping, Auth, Create, Open, Describe, List, Drop, Delete, Update, Move,
-        Unsubscribe, Stats, Usage, Cluster,
+        Unsubscribe, Stats, Usage, Cluster, MoveOwner, Evacuate,
     )
 }  # fmt: skip
 _SPECIAL: Final[Mapping[str, Callable[[int, JsonObject, Limits], Request]]] = {

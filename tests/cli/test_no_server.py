@@ -24,6 +24,8 @@ COMMANDS = {
     "stats": ["stats"],
     "usage": ["usage"],
     "cluster status": ["cluster", "status"],
+    "cluster move-owner": ["cluster", "move-owner", "items", "two"],
+    "cluster evacuate": ["cluster", "evacuate", "two"],
     "tail": ["tail", "items", "--count", "1"],
     "top": ["top", "--json", "--count", "1"],
     "ping": ["ping", "--count", "1"],

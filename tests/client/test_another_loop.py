@@ -19,6 +19,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "stats": lambda db: db.stats(),
     "usage": lambda db: db.usage(),
     "cluster": lambda db: db.cluster(),
+    "move_owner": lambda db: db.move_owner("a", "two"),
+    "evacuate": lambda db: db.evacuate("two"),
     "identity": lambda db: db.identity(),
     "limits": lambda db: db.limits(),
     "create": lambda db: db.create("b", dim=2, capacity=1),

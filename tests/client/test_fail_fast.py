@@ -30,6 +30,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "stats": lambda db: db.stats(),
     "usage": lambda db: db.usage(),
     "cluster": lambda db: db.cluster(),
+    "move_owner": lambda db: db.move_owner("a", "two"),
+    "evacuate": lambda db: db.evacuate("two"),
     "auth": lambda db: db.auth("token"),
     "open": lambda db: db.open("items"),
     "describe": lambda db: db.describe("items"),

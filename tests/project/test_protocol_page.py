@@ -68,7 +68,20 @@ def test_an_ops_fields_are_those_of_the_code(op: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "op", ["add", "delete", "update", "get", "count", "search", "auth", "usage", "cluster"]
+    "op",
+    [
+        "add",
+        "delete",
+        "update",
+        "get",
+        "count",
+        "search",
+        "auth",
+        "usage",
+        "cluster",
+        "move_owner",
+        "evacuate",
+    ],
 )
 def test_an_ops_reply_has_the_fields_of_the_code(op: str) -> None:
     said = set(re.findall(r'"(\w+)"', op_rows()[op][2])) - {"id", "seq"}

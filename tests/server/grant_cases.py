@@ -106,6 +106,8 @@ BASES: dict[str, dict[str, Any]] = {
     "stats": {},
     "usage": {},
     "cluster": {},
+    "move_owner": {},
+    "evacuate": {"node": "two"},
     "snapshot": {},
     "restore": {"collection": "new"},
     "subscribe live": {"vector": V},
@@ -194,6 +196,8 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "stats": {"collection": NAMED},
     "usage": {},
     "cluster": {},
+    "move_owner": {"collection": NAMED, "to": [{"to": "two"}]},
+    "evacuate": {"node": [{}], "state": [{"state": "up"}]},
     "snapshot": {"collection": NAMED, "snapshot": [{}], "end": [{}]},
     "restore": {
         "collection": [{"collection": "items"}],

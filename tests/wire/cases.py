@@ -249,6 +249,13 @@ TEXT_REQUESTS = [
     asked(m.Stats(1, "items"), b'{"id":1,"op":"stats","collection":"items"}'),
     asked(m.Usage(1), b'{"id":1,"op":"usage"}'),
     asked(m.Cluster(1), b'{"id":1,"op":"cluster"}'),
+    asked(
+        m.MoveOwner(1, "items", "two"),
+        b'{"id":1,"op":"move_owner","collection":"items","to":"two"}',
+    ),
+    asked(
+        m.Evacuate(1, "two", "up"), b'{"id":1,"op":"evacuate","node":"two","state":"up"}'
+    ),
     asked(m.Snapshot(1, "items"), b'{"id":1,"op":"snapshot","collection":"items"}'),
     named(
         "text-snapshot-next",

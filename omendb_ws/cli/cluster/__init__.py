@@ -7,11 +7,13 @@ import sys
 import typer
 
 from ..failure import WRONG
-from . import status
+from . import evacuate, move_owner, status
 
 EXAMPLES = """\b
 Examples:
   omendb-ws cluster status
+  omendb-ws cluster move-owner items two
+  omendb-ws cluster evacuate two
 """
 
 app = typer.Typer(name="cluster", rich_markup_mode=None, invoke_without_command=True)
@@ -19,10 +21,12 @@ app = typer.Typer(name="cluster", rich_markup_mode=None, invoke_without_command=
 
 @app.callback(epilog=EXAMPLES)
 def _root(context: typer.Context) -> None:
-    """Several nodes over one NATS: who is there."""
+    """Several nodes over one NATS: who is there, and what is to move."""
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)
         raise typer.Exit(WRONG)
 
 
 app.command("status")(status.status)
+app.command("move-owner")(move_owner.move_owner)
+app.command("evacuate")(evacuate.evacuate)

@@ -15,7 +15,7 @@ import orjson
 from omendb_core.model.errors import OmenError, Unavailable
 
 from .api import ApiError, JetStream
-from .names import held_entry, node_entry
+from .names import held_entry, leaving_entry, node_entry
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Presence:
                     " its own (node_name)"
                 )
         await self._jetstream.put(entry, self._value)
+        await self._jetstream.remove(leaving_entry(self._node))  # it was for the process before
         self._beating = self._jetstream.connection.begin(self._keep_beating())
 
     async def say(self, windows: dict[str, tuple[int, str, int]]) -> None:
@@ -75,6 +76,7 @@ class Presence:
             self._beating.cancel()
             await self._jetstream.put(node_entry(self._node), self._value | {"left": True})
             await self._jetstream.remove(held_entry(self._node))
+            await self._jetstream.remove(leaving_entry(self._node))
             await self._jetstream.remove(node_entry(self._node))
 
     async def _keep_beating(self) -> None:

@@ -39,6 +39,7 @@ from .receiving import Arrivals, StreamReceiving
 from .records import encode, messages_of
 from .recovery import StreamRecovery
 from .streamed import Streamed
+from .wishes import Wishes
 
 log = logging.getLogger(__name__)
 
@@ -203,6 +204,28 @@ class JetStreamStore:
     def clear(self, stored: Stored) -> None:
         """Take away what a node that is gone was making or dropping."""
         self._call("clear", self._take_away(stored))
+
+    def wish(
+        self,
+        wish: Callable[[Wishes], Coroutine[Any, Any, None]],
+        then: Callable[[Exception | None], None],
+    ) -> None:
+        """Do what operators ask; ``then`` is told of it on the connection's thread. Never waits."""
+
+        async def do() -> None:
+            try:
+                await wish(Wishes(self._jetstream))
+            except asyncio.CancelledError:
+                then(Unavailable("this node leaves; ask another"))
+            except Exception as error:
+                then(error)
+            else:
+                then(None)
+
+        def begin() -> None:
+            self.connection.begin(do())
+
+        self.connection.soon(begin)
 
     def servers(self) -> list[tuple[str, bool]]:
         """The servers of NATS that are known, and which is connected; from any thread."""

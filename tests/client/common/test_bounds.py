@@ -74,6 +74,8 @@ WRONG: dict[str, dict[str, list[Any]]] = {
     "list_unavailable": {},
     "usage": {},
     "cluster": {},
+    "move_owner": {"collection": NAMES, "to": [one for one in TEXTS if one is not None]},
+    "evacuate": {"node": TEXTS, "state": [*TEXTS, "", "never"]},
     "snapshot": {"collection": NAMES},
     "snapshot_next": {"number": [*NO_INTEGER, -1, 2**32]},
     "snapshot_end": {"number": [*NO_INTEGER, -1, 2**32]},

@@ -72,12 +72,14 @@ def is_allowed(op: str, rights: list[str], patterns: list[str]) -> bool:
     needed = {
         **dict.fromkeys(("search", "get", "count", "subscribe", "stats", "move"), "read"),
         **dict.fromkeys(("add", "delete", "update"), "write"),
-        **dict.fromkeys(("create", "drop"), "admin"),
+        **dict.fromkeys(("create", "drop", "move_owner"), "admin"),
         "snapshot": "admin read",
         "restore": "admin write",
     }.get(op, "")
     if op in ("ping", "auth", "list", "unsubscribe", "usage"):
         return True
+    if op == "evacuate":  # it takes operator besides, which no grant gives
+        return False
     if op == "cluster":
         return "admin" in rights and patterns == ["*"]
     if op == "move":  # its collection is that of the subscription, and there is none

@@ -120,7 +120,7 @@ class World:
         if op == "move":
             begun = await self.raw.ask("subscribe", kind="live", collection="items", vector=[1, 0])
             fields["sub"] = begun.get("ok", {}).get("sub", 1)
-        elif op not in ("ping", "auth", "list", "usage", "cluster", "unsubscribe"):
+        elif op not in ("ping", "auth", "list", "usage", "cluster", "evacuate", "unsubscribe"):
             fields.setdefault("collection", "items")
         if "epoch" in fields:
             described = await self.root.ask("describe", collection="items")

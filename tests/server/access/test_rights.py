@@ -40,6 +40,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "stats": {"collection": "items"},
     "usage": {},
     "cluster": {},
+    "move_owner": {"collection": "items", "to": "two"},
+    "evacuate": {"node": "two"},
     "snapshot": {"collection": "items"},
     "restore": {"collection": "new"},
 }
@@ -47,10 +49,11 @@ REQUESTS: dict[str, dict[str, Any]] = {
 TAKES = {
     **dict.fromkeys(("search", "get", "count", "subscribe", "stats", "move"), "read"),
     **dict.fromkeys(("add", "delete", "update"), "write"),
-    **dict.fromkeys(("create", "drop", "snapshot", "restore", "cluster"), "admin"),
+    **dict.fromkeys(("create", "drop", "snapshot", "restore", "cluster", "move_owner"), "admin"),
+    "evacuate": "operator",
 }
 #: What is allowed and not there.
-NOT_HERE = {("move", "not_found"), ("cluster", "unsupported")}
+NOT_HERE = {("move", "not_found"), ("cluster", "unsupported"), ("move_owner", "unsupported")}
 #: Ops that take another right besides.
 TAKES_TOO = {"snapshot": "read", "restore": "write"}
 
