@@ -15,12 +15,28 @@ from contextlib import AsyncExitStack
 import omendb_ws
 from omendb_ws import Client
 from omendb_ws.client.seen import Seen, Shown, Version
-from omendb_ws.errors import ConnectionLost, Internal
+from omendb_ws.errors import ConnectionLost, Internal, Unsupported
 from tests.oracle.linearizability import NEVER, Operation, is_linearizable
+from tests.patience import PATIENCE_SECONDS
 
 #: Operations of each client on one id.
 _OPERATIONS = 5
 _UNKNOWN = (ConnectionLost, Internal, TimeoutError)
+
+
+async def made(db: Client, urls: Sequence[str], name: str, **definition: int) -> None:
+    """Make a collection, once there are nodes enough; return when all nodes know of it."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                await db.create(name, metric="dot", **definition)
+                break
+            except Unsupported:  # fewer nodes are known yet than it is to have replicas
+                await asyncio.sleep(0.05)
+        for url in urls:
+            async with omendb_ws.connect(url) as other:
+                while name not in {one.collection for one in await other.list()}:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
 
 
 class _Together(Seen):
@@ -47,7 +63,7 @@ class Registers:
                 await stack.enter_async_context(omendb_ws.connect(url, request_timeout_seconds=120))
                 for url in self._urls
             ]
-            await clients[0].create("registers", dim=1, capacity=100_000, metric="dot")
+            await made(clients[0], self._urls, "registers", dim=1, capacity=100_000)
             for client in clients:
                 client._connection.seen = seen
             while not is_over.is_set():

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 import omendb_ws
 from omendb_ws import Client
 from omendb_ws.errors import ConnectionLost, Internal, Unavailable
-from tests.server.cluster.registers import Registers
+from tests.server.cluster.registers import Registers, made
 
 DIM = 4
 K = 10
@@ -80,7 +80,7 @@ class Witnesses:
         """Make the collections, and start everybody."""
         async with self._client(self.urls) as db:
             for name, replicas in (("items", len(self.urls)), ("others", len(self.urls) - 1)):
-                await db.create(name, dim=DIM, capacity=2_000_000, metric="dot", replicas=replicas)
+                await made(db, self.urls, name, dim=DIM, capacity=2_000_000, replicas=replicas)
         jobs = [self._write(number, [url]) for number, url in enumerate(self.urls)]
         jobs += [self._write(len(self.urls), self.urls), self._change(self.urls)]
         jobs += [self._change([url]) for url in self.urls[:1]]
