@@ -118,8 +118,11 @@ def javascript() -> str:
     """The browser's client, out of its types: the comment of the file, then every export; and the
     same of what is beside it."""
     head, declarations = _typed("client.d.ts")
-    more, others = _typed("snapshots.d.ts")
-    return f"{MADE}# JavaScript API\n\n{head}\n{declarations}\n---\n\n{more}\n{others}"
+    text = f"{MADE}# JavaScript API\n\n{head}\n{declarations}"
+    for name in ("snapshots.d.ts", "cluster.d.ts"):
+        more, others = _typed(name)
+        text += f"\n---\n\n{more}\n{others}"
+    return text
 
 
 def _typed(name: str) -> tuple[str, str]:

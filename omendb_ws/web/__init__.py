@@ -54,6 +54,8 @@ FILES: Final[dict[str, tuple[str, str]]] = {
     "/client.d.ts": ("client.d.ts", "text/plain; charset=utf-8"),
     "/snapshots.js": ("snapshots.js", _SCRIPT),
     "/snapshots.d.ts": ("snapshots.d.ts", "text/plain; charset=utf-8"),
+    "/cluster.js": ("cluster.js", _SCRIPT),
+    "/cluster.d.ts": ("cluster.d.ts", "text/plain; charset=utf-8"),
     "/asyncapi.yaml": ("asyncapi.yaml", "application/yaml"),
     **{f"/console/{name}": (f"console/{name}", kind) for name, kind in _CONSOLE.items()},
 }

@@ -41,6 +41,9 @@ CASES: Mapping[str, Mapping[str, str]] = {
     "OmendbStorageFailed": {"omendb_storage_failed_collections{}": f"1x{SCRAPES}"},
     "OmendbStorageFull": {'omendb_errors_total{code="storage_full"}': f"0+1x{SCRAPES}"},
     "OmendbNatsLost": {"omendb_nats_connected{}": f"0x{SCRAPES}"},
+    "OmendbNoOwner": {"omendb_cluster_ownerless_collections{}": f"1x{SCRAPES}"},
+    "OmendbReplicaBehind": {"omendb_cluster_lag_versions{}": f"3x{SCRAPES}"},
+    "OmendbReplicaRebuilt": {"omendb_cluster_rebuilt_total{}": f"0x{SCRAPES - 8} 1x8"},
     "OmendbUnflushed": {"omendb_journal_unflushed_seconds{}": f"6x{SCRAPES}"},
     "OmendbShedding": {'omendb_shed_total{reason="unread"}': f"0+30x{SCRAPES}"},
     "OmendbLoopLag": {"omendb_loop_lag_seconds{}": f"0.2x{SCRAPES}"},
@@ -65,7 +68,10 @@ CASES: Mapping[str, Mapping[str, str]] = {
     "OmendbAuditFailing": {"omendb_audit_dropped_total{}": f"0+1x{SCRAPES}"},
 }
 #: What only a server with a provider of keys, or with NATS, has.
-ELSEWHERE = ("omendb_jwks_overdue_seconds", "omendb_nats_connected")
+ELSEWHERE = (
+    "omendb_jwks_overdue_seconds", "omendb_nats_connected", "omendb_cluster_ownerless_collections",
+    "omendb_cluster_lag_versions", "omendb_cluster_rebuilt_total",
+)  # fmt: skip
 #: What fires besides.
 ALSO = {"OmendbCertificateExpiresNow": {"OmendbCertificateExpiresSoon"}}
 

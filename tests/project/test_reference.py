@@ -233,7 +233,8 @@ def test_every_public_name_of_the_python_client_is_documented() -> None:
 
 
 def test_every_export_of_the_javascript_client_is_documented() -> None:
-    types = page("omendb_ws/web/client.d.ts") + page("omendb_ws/web/snapshots.d.ts")
+    files = ("client.d.ts", "snapshots.d.ts", "cluster.d.ts")
+    types = "".join(page(f"omendb_ws/web/{name}") for name in files)
     told = re.findall(r"^## (\w+)$", page("docs/reference/javascript.md"), re.M)
     assert told == re.findall(r"^export \w+ (\w+)", types, re.M)
 

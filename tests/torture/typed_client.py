@@ -76,7 +76,7 @@ def main() -> None:
     """Compile the program; and once more, with one line that must be refused."""
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
-        for name in ("client.d.ts", "snapshots.d.ts"):
+        for name in ("client.d.ts", "snapshots.d.ts", "cluster.d.ts"):
             shutil.copy(ROOT / "omendb_ws" / "web" / name, at)
         (at / "package.json").write_text('{"type": "module"}')
         (at / "tsconfig.json").write_text(_COMPILER)
