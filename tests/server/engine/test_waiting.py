@@ -30,6 +30,8 @@ from tests.server.raw import batch, client, engine_held, queued, running
 
 HERE = cast(Any, SimpleNamespace(is_made=True))
 THERE = cast(Any, SimpleNamespace(is_made=True))
+for _one in (HERE, THERE):
+    _one.parts = (_one,)
 
 
 def read(lane: Lane, n: int = 1, shard: Any = HERE, reply_bytes: int = 100) -> PlainSearch:
@@ -101,7 +103,7 @@ def test_a_tick_does_not_look_at_all_that_wait_behind_changes(
 
 
 def test_what_is_put_back_and_must_wait_is_ahead_of_what_waits_already() -> None:
-    making = cast(Any, SimpleNamespace(is_made=False))
+    making = cast(Any, SimpleNamespace(is_made=False, parts=()))
     lane = Lane()
     works = [read(lane, shard=making) for _ in range(4)]
     reads = filled(works[2:])
@@ -113,7 +115,7 @@ def test_what_is_put_back_and_must_wait_is_ahead_of_what_waits_already() -> None
 
 
 def test_a_read_waits_until_its_collection_is_made() -> None:
-    making = cast(Any, SimpleNamespace(is_made=False))
+    making = cast(Any, SimpleNamespace(is_made=False, parts=()))
     work = read(Lane(), shard=making)
     reads = filled([work])
     assert reads.take() == []
@@ -233,7 +235,7 @@ def test_what_can_be_answered_is_looked_at_once_however_long_it_waits(
 
 
 def test_a_read_that_need_not_wait_any_more_goes_before_what_came_after_it() -> None:
-    making = cast(Any, SimpleNamespace(is_made=False))
+    making = cast(Any, SimpleNamespace(is_made=False, parts=()))
     lane = Lane()
     first = read(lane, shard=making)
     later = [read(lane) for _ in range(TICK_QUERIES + 10)]
