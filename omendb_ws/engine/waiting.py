@@ -176,7 +176,8 @@ class WaitingReads:
 def _is_of(work: Read, shard: Shard) -> bool:
     """Whether a read is of that shard, and can be answered."""
     ticket = work.ticket
-    is_of = ticket.shard is shard or (ticket.shard is not None and shard in ticket.shard.parts)
+    asked = ticket.shard
+    is_of = asked is shard or (asked is not None and any(one is shard for one in asked.parts))
     return is_of and ticket.asker.lane.is_open and is_ready(work)
 
 
