@@ -12,7 +12,7 @@ from omendb_ws.wire.op_table import CLUSTER
 from tests.cli.here import run
 from tests.cli.here import server as server_in_a_thread
 from tests.nats import NatsServer, nats_server
-from tests.patience import eventually
+from tests.patience import eventually, wait_until
 from tests.server.cluster.nodes import node
 from tests.server.cluster.test_several_nodes import follows, knows, pair
 from tests.server.raw import client, running, settings, with_keys
@@ -91,3 +91,24 @@ def test_the_command_prints_nodes_and_nats(tmp_path: Path) -> None:
         assert rest[0] == "0 collections, 0 without an owner"
         found = run("cluster", "status", "--json", "--url", url).document
         assert [one["node"] for one in found["nodes"]] == ["one"]
+
+
+def test_the_commands_move_a_collection_and_empty_a_node(tmp_path: Path) -> None:
+    with (
+        nats_server(tmp_path / "nats") as nats,
+        server_in_a_thread(settings(cluster=nats.url, node_name="one")) as url,
+        server_in_a_thread(settings(cluster=nats.url, node_name="two")),
+    ):
+        at = ("--url", url)
+        wait_until(lambda: len(run("cluster", "status", "--json", *at).document["nodes"]) == 2)
+        assert run("create", "items", "--dim", 2, "--capacity", 5, *at).code == 0
+        moved = run("cluster", "move-owner", "items", "two", *at)
+        assert (moved.code, moved.out) == (0, "items is owned by two\n"), moved.err
+        emptied = run("cluster", "evacuate", "two", "--json", *at)
+        assert emptied.document == {"node": "two", "collections": 0}
+        last = run("cluster", "evacuate", "one", *at)
+        assert (last.code, last.out) == (1, "")
+        assert last.err.startswith("omendb-ws: node: without one nobody would hold")
+        assert run("cluster", "evacuate", "two", "--undo", *at).out == "two stays\n"
+        nobody = run("cluster", "move-owner", "items", "nobody", *at)
+        assert nobody.err.startswith("omendb-ws: to: no node that is up is called 'nobody'")
