@@ -52,13 +52,13 @@ class HeldNames:
         """Whether a name is."""
         return name in self._names.get(tenant, {})
 
-    def names_given_up(self) -> list[tuple[str, str]]:
-        """Tenants and names of collections that will not come back by themselves."""
+    def all_given_up(self) -> list[Stored]:
+        """The collections that will not come back by themselves."""
         return [
-            (tenant, name)
-            for tenant, names in self._names.items()
-            for name, held in names.items()
-            if held.given_up
+            one
+            for names in self._names.values()
+            for held in names.values()
+            for one in held.given_up
         ]
 
     def hold(self, tenant: str, name: str, reason: str) -> None:

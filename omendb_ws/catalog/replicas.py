@@ -4,10 +4,12 @@ On the loop's thread; replaying is done in a thread, as a recovery is. ``follow`
 until the window is where the log was when it was begun, and lists it then: who reads here sees a
 version that its owner had, and no change goes back. Which node should hold what is not known here.
 
-Where what a follower needs was purged, its log is not what was written, or its rows are not what
+Where what a follower needs was purged, or its rows are not what
 its owner states, the window is made again, from the newest checkpoint: whoever subscribed is told
 ``unavailable``, and comes back with its seq. One that differs again after that is what the log
-says, so its owner is wrong: it takes over, and the owner finds in its turn that it differs.
+says, so its owner is wrong: it takes over, and the owner finds in its turn that it differs. Where
+its log is not what was written, and cannot be read as far either, the window is kept and not shown:
+it may have what the log lost (``heal``).
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ from ..engine.engine import Engine
 from ..engine.model.pending import PendingChanges
 from ..engine.model.shard import Shard
 from ..engine.writes.commands import Recovered
-from ..engine.writes.following import LetGo, Promoted
+from ..engine.writes.following import FollowingFailed, LetGo, Lost, Promoted
 from ..journal.follower_log import FollowerLog
 from ..journal.interface import Damaged, Differs, Following, Stored
 from ..journal.store_thread import Storage
 from ..runtime.faults import as_error
 from .catalog import Catalog
+from .healing import log_of, renew, version_read
 
 log = logging.getLogger(__name__)
 
@@ -178,15 +181,51 @@ class Replicas:
         for key in self.left.keys() - keys:
             del self.left[key]
 
+    def lose(self, shard: Shard, error: Damaged) -> None:
+        """The log of a shard that follows is not what was written: show it to nobody."""
+        self._engine.submit(FollowingFailed(shard, error))
+
+    async def heal(self, shard: Shard) -> None:
+        """A shard's log is not what was written: write another, unless this one can be read.
+
+        Unavailable, StorageFailed, StorageFull. This node keeps the shard until its key is gone.
+        """
+        if await self._is_sound(shard):
+            await self.read_again(shard)
+            return
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, renew, self._storage, shard, self._clock_us())
+        log.error(
+            "%s is healed: version %d of this node is what it has now, under a new epoch",
+            shard.name, shard.window.version,
+        )  # fmt: skip
+
+    async def read_again(self, shard: Shard) -> None:
+        """Let a broken shard go; follow its log anew. As ``follow``."""
+        stored = log_of(shard).stored
+        self.rebuilt += 1
+        await self.let_go(shard, _COMING)
+        del shard
+        await self.follow(stored)
+
+    async def _is_sound(self, shard: Shard) -> bool:
+        """Whether its log can be read as far as it has come, whatever went wrong."""
+        stored, version = log_of(shard).stored, shard.window.version
+        loop = asyncio.get_running_loop()
+        try:
+            reading = loop.run_in_executor(None, version_read, self._storage, stored)
+            return await reading >= version
+        except OmenError as error:
+            log.info("%s cannot be read: %s", stored.name, error.message)
+            return False
+
     # -- made again -------------------------------------------------------------------------------
 
     def _failed(self, shard: Shard, error: OmenError) -> None:
         """Nobody is shown a shard that followed any more."""
         if self._is_stopping or not shard.listed.is_listed:
             return
-        assert shard.pending is not None
-        assert shard.pending.log is not None
-        key = shard.pending.log.stored.key
+        key = log_of(shard).stored.key
         task = asyncio.create_task(self._make_again(shard, error))
         self._tasks.add(task)
         self.coming.add(key)
@@ -194,12 +233,14 @@ class Replicas:
         task.add_done_callback(lambda _: self.coming.discard(key))
 
     async def _make_again(self, shard: Shard, error: OmenError) -> None:
-        assert shard.pending is not None
-        assert shard.pending.log is not None
-        stored, name = shard.pending.log.stored, shard.name
+        stored, name = log_of(shard).stored, shard.name
         if not await self._is_there(stored):
             log.info("%s was dropped", name)
             await self.let_go(shard, None)
+            return
+        if isinstance(error, Damaged) and not await self._is_sound(shard):
+            log.error("%s needs repair: %s; %s", name, error.message, error.remedy)
+            self._engine.submit(Lost(shard, error))
             return
         is_wrong = isinstance(error, Damaged | Differs)
         self.rebuilt += is_wrong

@@ -11,6 +11,9 @@ here is that somebody does, soon, and that nothing is moved twice.
 * One that should own a collection, and has been ready for a while, takes it over from whoever
   does: that one finds itself deposed, and goes on as a follower.
 * One that should not hold it lets it go once all those that should are ready.
+* Of a collection whose stream is not what was written, nodes keep what they have (*broken*).
+  Nobody who has less takes it over; the one that has most *heals* it, once all had the time to say
+  what they have. Where another node owns it all the same, it is read again.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ TURN_SECONDS: Final = 0.75
 SETTLED_SECONDS: Final = 5.0
 #: How many windows a node catches up with at once.
 MOST_COMING: Final = 4
+#: How long nodes have to say what they have of a collection before it is healed, in seconds.
+HEAL_SECONDS: Final = 5.0
+#: How long a node keeps what it cannot go on with, where another node can.
+READ_AGAIN_SECONDS: Final = 10.0
 #: How long a node waits after something did not come through, in seconds.
 AGAIN_SECONDS: Final = 1.0
 
@@ -51,6 +58,8 @@ class Act(Enum):
     FOLLOW = "follow"
     TAKE_OVER = "take over"
     LET_GO = "let go"
+    HEAL = "heal"
+    READ_AGAIN = "read again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +71,15 @@ class Step:
 
 
 class Agenda:
-    """Of the node ``me``. What it remembers is since when something has been so, by ``now``."""
+    """Of the node ``me``. What it remembers is since when something has been so, by ``now``.
 
-    def __init__(self, me: str) -> None:
+    ``heals``: whether collections are healed without being asked for.
+    """
+
+    def __init__(self, me: str, *, heals: bool = True) -> None:
         self._me = me
+        self._heals = heals
+        self._broken_since: dict[str, float] = {}
         self._vacant_since: dict[str, float] = {}
         self._due_since: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
@@ -78,7 +92,9 @@ class Agenda:
         """What is to be done now, ``mine`` being what this node has, by key."""
         if not view.is_fresh or self._me not in view.members:
             return []
-        for remembered in (self._vacant_since, self._due_since, self._not_before):
+        for remembered in (
+            self._vacant_since, self._due_since, self._not_before, self._broken_since
+        ):  # fmt: skip
             for key in remembered.keys() - view.collections.keys():
                 del remembered[key]
         found = [Step(Act.LET_GO, key) for key in mine if self._is_dropped(view, mine, key)]
@@ -106,7 +122,8 @@ class Agenda:
         return placed(one.key, one.replicas, view.places if ready else view.alive, one.first)
 
     def _is_dropped(self, view: View, mine: Mapping[str, Held], key: str) -> bool:
-        return key not in view.collections and mine[key] is Held.FOLLOWING
+        is_kept = mine[key] in (Held.FOLLOWING, Held.BROKEN)
+        return key not in view.collections and is_kept
 
     def _about(self, view: View, one: Collection, held: Held | None, now: float) -> Act | None:
         ready = one.ready | {self._me} if held is Held.FOLLOWING else one.ready
@@ -117,7 +134,12 @@ class Agenda:
         due_since = self._since(self._due_since, one.key, is_due, now)
         if held is None:
             return Act.FOLLOW if self._me in wanted else None
+        if held is Held.BROKEN:
+            return self._about_broken(one, now)
+        self._broken_since.pop(one.key, None)
         if held is not Held.FOLLOWING:
+            return None
+        if self._version(one) < one.newest_broken:
             return None
         if is_mine:  # its entry is written, and what follows did not come through
             return Act.TAKE_OVER
@@ -129,6 +151,23 @@ class Agenda:
         if self._me not in wanted and set(wanted) <= ready:
             return Act.LET_GO
         return None
+
+    def _version(self, one: Collection) -> int:
+        window = one.windows.get(self._me)
+        return -1 if window is None else window.version
+
+    def _about_broken(self, one: Collection, now: float) -> Act | None:
+        """Heal it, or read it again, or leave it to others."""
+        broken_for = now - self._broken_since.setdefault(one.key, now)
+        ready = [window.version for window in one.windows.values() if window.is_ready]
+        newest = one.newest_broken
+        if max(ready, default=-1) >= newest:
+            is_late = broken_for >= READ_AGAIN_SECONDS
+            return Act.READ_AGAIN if is_late and one.owner not in (None, self._me) else None
+        having = [name for name, window in one.windows.items() if window.version == newest]
+        is_first = placed(one.key, 1, having, one.first) == [self._me]
+        is_to_be = (self._heals or one.is_to_be_healed) and newest > 0 and is_first
+        return Act.HEAL if is_to_be and broken_for >= HEAL_SECONDS else None
 
     def _since(self, known: dict[str, float], key: str, is_so: bool, now: float) -> float:
         if is_so:

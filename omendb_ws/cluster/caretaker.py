@@ -17,14 +17,16 @@ from typing import Any, Final
 from omendb_core.model.errors import OmenError
 
 from ..catalog.catalog import Catalog
+from ..catalog.healing import log_of
 from ..catalog.replicas import Replicas
 from ..engine.model.shard import Shard
 from ..journal.interface import Damaged, Stored
+from ..journal.jetstream.names import held_entry
 from ..journal.jetstream.store import JetStreamStore
 from ..runtime.faults import as_error
 from ..telemetry.metrics import ClusterNumbers
 from .agenda import Act, Agenda, Held, Step
-from .members import GONE_SECONDS, READY, Collection, Members
+from .members import BROKEN, GONE_SECONDS, READY, Collection, Members
 from .seen import Seen, held
 
 log = logging.getLogger(__name__)
@@ -68,13 +70,19 @@ class Caretaker:
     """Of the node ``me``: ``begin``, then ``run`` until ``stop``."""
 
     def __init__(
-        self, me: str, store: JetStreamStore, catalog: Catalog, replicas: Replicas
+        self,
+        me: str,
+        store: JetStreamStore,
+        catalog: Catalog,
+        replicas: Replicas,
+        *,
+        heals: bool = True,
     ) -> None:
         self._me = me
         self._store = store
         self._catalog = catalog
         self._replicas = replicas
-        self._agenda = Agenda(me)
+        self._agenda = Agenda(me, heals=heals)
         self._members = Members()
         self.seen = Seen(me, catalog, replicas.left, self._members.view(time.monotonic()))
         self._tasks: dict[str, tuple[Act, asyncio.Task[None]]] = {}
@@ -157,6 +165,8 @@ class Caretaker:
     def forget(self, entry: str) -> None:
         """An entry is gone."""
         self._members.forget(entry)
+        if entry == held_entry(self._me):  # taken for dead meanwhile: say it again
+            self._said = None
         self._changed.set()
 
     def listed(self) -> None:
@@ -194,9 +204,9 @@ class Caretaker:
             mine[key] = Held.COMING
         for key, (act, _) in self._tasks.items():
             mine[key] = Held.COMING if act is Act.FOLLOW else Held.BUSY
-        for tenant, name in self._catalog.held.names_given_up():
-            if (one := self.seen.by_name.get((tenant, name))) is not None:
-                mine.setdefault(one.key, Held.BROKEN)
+        for stored in self._catalog.held.all_given_up():
+            if stored.key in self.seen.view.collections:
+                mine.setdefault(stored.key, Held.BROKEN)
         return mine
 
     def _begin(self, step: Step) -> None:
@@ -212,11 +222,17 @@ class Caretaker:
             return
         elif step.act is Act.TAKE_OVER:
             doing = self._replicas.promote(shard)
+        elif step.act is Act.HEAL:
+            doing = self._replicas.heal(shard)
+        elif step.act is Act.READ_AGAIN:
+            self._owned.discard(step.key)
+            doing = self._replicas.read_again(shard)
         else:
             self._owned.discard(step.key)
-            if one is not None:
-                self._elsewhere[shard.tenant, shard.name] = step.key
-            doing = self._replicas.let_go(shard, None if one is None else ELSEWHERE)
+            there = one or self.seen.by_name.get((shard.tenant, shard.name))
+            if there is not None:
+                self._elsewhere[shard.tenant, shard.name] = there.key
+            doing = self._replicas.let_go(shard, None if there is None else ELSEWHERE)
         log.info("%s %s", step.act.value, step.key if one is None else one.name)
         task = asyncio.create_task(self._do(step, doing))
         self._tasks[step.key] = step.act, task
@@ -239,8 +255,10 @@ class Caretaker:
     def _give_up(self, step: Step, error: Damaged) -> None:
         """Its log is not what was written: nobody takes it before somebody has looked."""
         self._agenda.failed(step.key, time.monotonic())
-        one = self.seen.view.collections.get(step.key)
-        if step.act is not Act.FOLLOW or one is None:
+        one, shard = self.seen.view.collections.get(step.key), self._shards().get(step.key)
+        if step.act is Act.TAKE_OVER and shard is not None:
+            self._replicas.lose(shard, error)
+        if step.act not in (Act.FOLLOW, Act.READ_AGAIN) or one is None:
             log.error("%s %s: %s", step.act.value, step.key, error.message)
             return
         self._elsewhere.pop((one.tenant, one.name), None)
@@ -258,6 +276,9 @@ class Caretaker:
             is_here = one.key in mine or one.key in self._owned  # or was dropped here just now
             if not is_here and not self._catalog.is_taken(tenant, name):
                 self._hold_elsewhere(tenant, name, one.key, ELSEWHERE)
+        for stored in self._catalog.held.all_given_up():
+            if stored.key not in self.seen.view.collections:  # dropped, or healed
+                self._catalog.held.drop(stored.tenant, stored.name)
         for name_of, key in list(self._elsewhere.items()):
             if self._catalog.shard_of(*name_of) is not None:
                 del self._elsewhere[name_of]
@@ -272,16 +293,22 @@ class Caretaker:
             self._catalog.held.hold(tenant, name, reason)
 
     def _clear_leftovers(self, now: float) -> None:
-        """Take away what a node that is gone was making or dropping, if this is the first node."""
+        """Take away what is left of nodes that are gone, if this is the first node."""
         found = self.seen.view.leftovers
         for key in self._leftovers_since.keys() - {one.key for one in found}:
             del self._leftovers_since[key]
-        for one in found if self._me == min(self.seen.view.alive, default="") else ():
+        is_first = self._me == min(self.seen.view.alive, default="")
+        for name in self.seen.view.dead if is_first else ():
+            if name != self._me and name not in self._tasks:
+                self._clear(name, asyncio.to_thread(self._store.forget_node, name))
+        for one in found if is_first else ():
             since = self._leftovers_since.setdefault(one.key, now)
             if now - since >= _CLEAR_SECONDS and one.key not in self._tasks:
-                clearing = asyncio.to_thread(self._store.clear, one)
-                task = asyncio.create_task(self._do(Step(Act.LET_GO, one.key), clearing))
-                self._tasks[one.key] = Act.LET_GO, task
+                self._clear(one.key, asyncio.to_thread(self._store.clear, one))
+
+    def _clear(self, key: str, clearing: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(self._do(Step(Act.LET_GO, key), clearing))
+        self._tasks[key] = Act.LET_GO, task
 
     # -- what is said -----------------------------------------------------------------------------
 
@@ -292,9 +319,16 @@ class Caretaker:
             for key, shard in self._shards().items()
             if shard.broken is None and hasattr(shard, "window")
         }
+        shards = self._shards()
         for key, state in self._mine().items():
             if state is Held.COMING:
                 windows.setdefault(key, (0, state.value, 0))
+            elif state is Held.BROKEN:
+                windows[key] = 0, BROKEN, 0
+        for key, shard in shards.items():  # while it is looked at, or healed, too
+            error = None if shard.broken is None else log_of(shard).error
+            if isinstance(error, Damaged) and hasattr(shard, "window"):
+                windows[key] = shard.window.version, BROKEN, 0
         if windows == self._said:
             return
         known = self._said or {}

@@ -26,10 +26,14 @@ log = logging.getLogger(__name__)
 GONE_SECONDS: Final = 1.0
 #: And for its replicas to find another place: restarting takes no longer, as a rule.
 ABSENT_SECONDS: Final = 10.0
+#: And for what it said to be taken out of the bucket; it may come back, and says it again.
+DEAD_SECONDS: Final = 60.0
 #: A read of the bucket this long after the one before counts for no more: four beats.
 _MOST_BETWEEN_READS_SECONDS: Final = 0.5
 
 READY: Final = "ready"
+#: Its log is not what was written; the window stands, and is shown to nobody.
+BROKEN: Final = "broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,16 @@ class Window:
     version: int
     is_ready: bool
     rows: int = 0
+    is_broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
     """A collection of the cluster; ``first`` is the node that was asked to own it, if any.
 
-    ``owner`` is the node that owns it and is alive, ``windows`` those of nodes that are alive.
+    ``owner`` is the node that owns it, is alive and not broken, ``windows`` those of nodes that are
+    alive.
+    ``is_to_be_healed``: an operator asked for it.
     """
 
     key: str
@@ -67,11 +74,17 @@ class Collection:
     first: str | None
     owner: str | None
     windows: Mapping[str, Window]
+    is_to_be_healed: bool = False
 
     @property
     def ready(self) -> frozenset[str]:
         """The nodes that answer for it."""
         return frozenset(node for node, window in self.windows.items() if window.is_ready)
+
+    @property
+    def newest_broken(self) -> int:
+        """The newest version that a node kept of it which cannot go on; -1 if there is none."""
+        return max((one.version for one in self.windows.values() if one.is_broken), default=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,7 @@ class View:
     ``is_fresh``: whether this node reads the bucket now. ``places``: the nodes that are to hold
     collections, those that went away a moment ago with them. ``leftovers``: what was being made or
     dropped by processes that are not alive. ``leaving``: the nodes that are to hold nothing.
+    ``dead``: nodes that were not heard of for long.
     """
 
     members: Mapping[str, Member]
@@ -89,6 +103,7 @@ class View:
     is_fresh: bool
     leftovers: tuple[Stored, ...] = ()
     leaving: frozenset[str] = frozenset()
+    dead: tuple[str, ...] = ()
 
     @property
     def alive(self) -> frozenset[str]:
@@ -114,6 +129,7 @@ class _Entries:
     definitions: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     #: By node, the process that is to leave; None: whichever has that name.
     leaving: dict[str, str | None] = field(default_factory=dict)
+    healing: set[str] = field(default_factory=set)
 
 
 class Members:
@@ -147,6 +163,8 @@ class Members:
             entries.owners[rest] = value
         elif kind == "leave":
             entries.leaving[rest] = value.get("incarnation")
+        elif kind == "heal":
+            entries.healing.add(rest)
         elif kind == "def" and (names := defined_by(entry)) is not None:
             entries.definitions[names] = value
 
@@ -162,6 +180,8 @@ class Members:
             entries.owners.pop(rest, None)
         elif kind == "leave":
             entries.leaving.pop(rest, None)
+        elif kind == "heal":
+            entries.healing.discard(rest)
         elif kind == "def" and (names := defined_by(entry)) is not None:
             entries.definitions.pop(names, None)
 
@@ -184,14 +204,18 @@ class Members:
                     leftovers.append(Stored(str(value["key"]), tenant, name))
                 continue
             key = str(value["key"])
+            held, owner = windows.get(key, {}), self._owner(key, alive)
+            if owner in held and held[owner].is_broken:
+                owner = None
             collections[key] = Collection(
                 key, tenant, name, int(value.get("replicas", 1)), value.get("owner"),
-                self._owner(key, alive), windows.get(key, {}),
+                owner, held, key in self._entries.healing,
             )  # fmt: skip
         is_fresh = self._heard_at is not None and now - self._heard_at < GONE_SECONDS
         return View(
-            members, collections, self._places(), is_fresh, tuple(leftovers), self._leaving()
-        )
+            members, collections, self._places(), is_fresh, tuple(leftovers), self._leaving(),
+            self._dead(),
+        )  # fmt: skip
 
     def _member(self, name: str, beats: _Beats) -> Member:
         value = beats.value
@@ -216,8 +240,17 @@ class Members:
                 continue
             for key, (version, state, *more) in value.get("windows", {}).items():
                 rows = int(more[0]) if more else 0
-                found.setdefault(key, {})[node] = Window(int(version), state == READY, rows)
+                found.setdefault(key, {})[node] = Window(
+                    int(version), state == READY, rows, state == BROKEN
+                )
         return found
+
+    def _dead(self) -> tuple[str, ...]:
+        nodes = self._entries.nodes.items()
+        silent = [name for name, beats in nodes if self._watched - beats.at >= DEAD_SECONDS]
+        without_beats = self._entries.held.keys() - self._entries.nodes.keys()
+        is_known = self._watched >= DEAD_SECONDS
+        return (*sorted(silent), *(sorted(without_beats) if is_known else ()))
 
     def _places(self) -> frozenset[str]:
         entries = self._entries

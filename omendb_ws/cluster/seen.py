@@ -52,7 +52,7 @@ class Seen:
         shard = self._catalog.shard_of(tenant, name)
         if one is None and shard is None:
             return None
-        is_owned_here = shard is not None and held(shard) in (Held.OWNING, Held.BROKEN)
+        is_owned_here = shard is not None and self._owns(shard, one)
         is_here = shard is not None and shard.broken is None
         others = [] if one is None else [self._node(node) for node in sorted(one.ready)]
         holders = [node for node in others if node is not None and node.name != self._me]
@@ -62,6 +62,13 @@ class Seen:
         holders += [self.here] if is_here else []
         key = "" if one is None else one.key
         return Where(owner, tuple(holders), is_here, is_owned_here, key, self._left.get(key, 0))
+
+    @staticmethod
+    def _owns(shard: Shard, one: Collection | None) -> bool:
+        """Whether changes are answered here; by a broken one only where nobody else does."""
+        state = held(shard)
+        is_alone = one is None or one.owner is None
+        return state is Held.OWNING or (state is Held.BROKEN and is_alone)
 
     def owner(self, tenant: str, name: str) -> str | None:
         """See Overview."""
@@ -105,7 +112,7 @@ def held(shard: Shard) -> Held:
     if pending.log is None or pending.is_stepping_down:
         return Held.BUSY if pending.log is not None else Held.OWNING
     if shard.is_follower:
-        return Held.FOLLOWING if shard.broken is None else Held.BUSY
+        return Held.FOLLOWING if shard.broken is None else Held.BROKEN
     return Held.OWNING if shard.broken is None else Held.BROKEN
 
 

@@ -12,7 +12,7 @@ from omendb_core.model.change import Change
 from omendb_core.model.errors import OmenError, Unavailable
 from omendb_core.model.logged import Checkpoint
 
-from .interface import Compaction, Following, LogNumbers
+from .interface import Compaction, Damaged, Following, LogNumbers
 
 #: What changes are refused with.
 REFUSAL: Final = "collection: another node owns it, and takes its changes; try again"
@@ -49,5 +49,7 @@ class FollowerLog:
         self.following.close()
 
     def drop(self) -> None:
-        """Unavailable: its owner does it."""
-        raise Unavailable(REFUSAL)
+        """Unavailable: its owner does it, unless there is nothing to own."""
+        if not isinstance(self.error, Damaged):
+            raise Unavailable(REFUSAL)
+        self.following.drop()

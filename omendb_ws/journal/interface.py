@@ -316,6 +316,9 @@ class Following(Protocol):
     def close(self) -> None:
         """Deliver nothing any more; never waits. Again and again."""
 
+    def drop(self) -> None:
+        """Take the collection out, whose log is not what was written. Waits."""
+
 
 class Statements(Protocol):
     """What an owner says of its window, for followers to compare. On the engine's thread, while
@@ -385,11 +388,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give the data directory free; its logs were closed before."""
-
-
-@runtime_checkable
-class SharedStore(Store, Protocol):
-    """A store that other nodes use, too."""
-
-    def follow(self, stored: Stored, limits: WindowLimits) -> Following:
-        """Begin to read a log that another node owns. Raises Damaged, Purged, Unavailable."""

@@ -23,11 +23,11 @@ from .interface import (
     Recovery,
     Settle,
     SharedLog,
-    SharedStore,
     Store,
     Stored,
 )
 from .late_log import LateLog
+from .shared import SharedStore
 
 _Result = TypeVar("_Result")
 
@@ -116,6 +116,16 @@ class Storage:
         """Begin a log that is made of live rows."""
         receive = self._store.receive
         return self._thread.submit(receive, manifest, checkpoint, self._limits, time_us)
+
+    def renew(
+        self, old: Stored, manifest: Manifest, checkpoint: Checkpoint, time_us: int
+    ) -> Future[Receiving]:
+        """Begin a log in place of one that is not what was written."""
+        if not isinstance(self._store, SharedStore):
+            raise Unsupported("this server's logs are its own")
+        return self._thread.submit(
+            self._store.renew, old, manifest, checkpoint, self._limits, time_us
+        )
 
     def finish_receiving(self, receiving: Receiving, settle: Settle) -> Future[Log]:
         """All of its rows have come."""

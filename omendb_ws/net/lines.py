@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 import struct
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -95,8 +96,15 @@ class _Socket(ClientConnection):
 class NodeLine:
     """A line to one node (``sessions/routing/parts.py``)."""
 
-    def __init__(self, node: Node, user: LineUser, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        node: Node,
+        user: LineUser,
+        max_message_bytes: int,
+        authorities: ssl.SSLContext | None,
+    ) -> None:
         self._user: LineUser | None = user
+        self._authorities = authorities if node.address.startswith("wss:") else None
         self._socket: _Socket | None = None
         self._task = asyncio.get_running_loop().create_task(self._open(node, max_message_bytes))
 
@@ -155,6 +163,7 @@ class NodeLine:
                 subprotocols=[Subprotocol(PROTOCOL)],
                 compression=None,
                 proxy=None,
+                ssl=self._authorities,
                 logger=_log,
                 open_timeout=_OPEN_SECONDS,
                 close_timeout=_CLOSE_SECONDS,
@@ -178,9 +187,14 @@ class NodeLine:
             user.lost("it hung up")
 
 
-def line_opener(max_message_bytes: int) -> Callable[[Node, LineUser], NodeLine]:
-    """What opens lines to nodes with that limit on a message."""
-    return lambda node, user: NodeLine(node, user, max_message_bytes)
+def line_opener(
+    max_message_bytes: int, authorities: ssl.SSLContext | None = None
+) -> Callable[[Node, LineUser], NodeLine]:
+    """What opens lines to nodes with that limit on a message.
+
+    ``authorities``: what their certificates are verified by; None: what the machine trusts.
+    """
+    return lambda node, user: NodeLine(node, user, max_message_bytes, authorities)
 
 
 def address_of(node: Node) -> str:

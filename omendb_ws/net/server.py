@@ -56,7 +56,7 @@ from .intake import Intake
 from .intake import Limits as IntakeLimits
 from .lines import line_opener
 from .sockets import NO_SOCKETS, Sockets, place
-from .tls import WatchedTls
+from .tls import WatchedTls, authorities
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,8 @@ class Server:
             log.warning("%s", warning)
         self.node.start()
         try:
-            self.node.join(line_opener(self.context.limits.max_message_bytes))
+            verified_by = authorities(self.settings.cluster_ca_file)
+            self.node.join(line_opener(self.context.limits.max_message_bytes, verified_by))
             self._descriptors.open()
             self._listener = await self._listen()
             try:

@@ -28,6 +28,16 @@ def server_context(certificate_file: str, key_file: str) -> ssl.SSLContext:
     return context
 
 
+def authorities(file: str | None) -> ssl.SSLContext | None:
+    """What other servers' certificates are verified by; None: what the machine trusts. TlsError."""
+    if file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ValueError) as error:
+        raise TlsError(f"authorities {file}: {_reason(error)}") from None
+
+
 def newer_certificate(
     context: ssl.SSLContext, certificate_file: str, key_file: str
 ) -> Callable[[], None]:

@@ -26,7 +26,7 @@ from ..wire.limits import LIMITS, Limits
 #: Fields that name files; relative ones in a TOML file are relative to that file.
 FILES_READ: Final = (
     "api_key_file", "tls_certificate_file", "tls_key_file", "jwt_keys", "jwt_secret_file",
-    "tenants_file", "cluster_credentials",
+    "tenants_file", "cluster_credentials", "cluster_ca_file",
 )  # fmt: skip
 PATH_FIELDS: Final = ("data_dir", "audit_file", *FILES_READ)
 
@@ -102,9 +102,13 @@ class Settings(BaseModel):
         None, description="What this node is called in the cluster.", validate_default=True
     )
     advertise: Name | None = Field(
-        None,
-        description="Where the other nodes of the cluster reach this one (ws://host:port/v1);"
-        " without it, at the address that it listens on.",
+        None, description="Where the other nodes of the cluster reach this one (ws://host:port/v1)."
+    )
+    cluster_ca_file: Name | None = Field(
+        None, description="PEM file of the authorities that other nodes' certificates are from."
+    )
+    cluster_heal: Literal["auto", "ask"] = Field(
+        "auto", description="When a collection whose stream was lost is made of a window."
     )
     default_durability: Literal["memory", "everysec", "always"] = Field(
         default_factory=lambda data: "memory" if _has_no_log(data) else "everysec",

@@ -46,6 +46,7 @@ from ..sessions.subscriptions.pictures import Looks
 from ..sessions.traced import make_session, make_vouched
 from ..telemetry.metrics import Metrics
 from ..telemetry.tracing import Traces
+from .advertised import reached_at
 from .audit_file import audit_file, begin
 from .config import Settings
 from .keys import Keys
@@ -176,7 +177,8 @@ class Node:
         assert self._settings.node_name is not None
         self.replicas = Replicas(storage, catalog, engine, clock_us)
         name = self._settings.node_name
-        self.caretaker = Caretaker(name, self._cluster, catalog, self.replicas)
+        heals = self._settings.cluster_heal == "auto"
+        self.caretaker = Caretaker(name, self._cluster, catalog, self.replicas, heals=heals)
         self.context.overview = self.caretaker.seen
         self.context.operations = Operating(self.caretaker.seen, self._cluster)
         self.caretaker.begin(storage.stored())
@@ -190,7 +192,9 @@ class Node:
     def listens_at(self, url: str) -> None:
         """Clients reach this server at ``url``; other nodes, too, unless the settings say where."""
         if self.caretaker is not None:
-            self.caretaker.advertise(self._settings.advertise or url)
+            assert self._cluster is not None
+            local = self._cluster.connection.local_host()
+            self.caretaker.advertise(self._settings.advertise or reached_at(url, local))
 
     def _begin(
         self, work: Callable[[], Coroutine[Any, Any, None]], *, is_endless: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omendb_ws.cluster.members import ABSENT_SECONDS, GONE_SECONDS, Members, View
+from omendb_ws.cluster.members import ABSENT_SECONDS, DEAD_SECONDS, GONE_SECONDS, Members, View
 
 
 def beat(incarnation: str = "i", **more: Any) -> dict[str, Any]:
@@ -140,3 +140,26 @@ def test_a_collection_is_there_while_it_is_made_and_its_name_may_come_again() ->
     assert watch.view().collections.keys() == {"l"}
     watch.members.forget("def.t.docs")
     assert not watch.view().collections
+
+
+def test_what_a_node_said_that_is_dead_is_to_go_and_that_of_others_is_not() -> None:
+    watch = Watch()
+    watch.take("node.a", beat("a"))
+    watch.take("node.b", beat("b"))
+    watch.take("held.c", {"incarnation": "c", "windows": {}})
+    watch.watch(DEAD_SECONDS - 1, ("a",))
+    assert watch.view().dead == ()
+    watch.watch(1.25, ("a",))
+    assert watch.view().dead == ("b", "c")
+
+
+def test_an_owner_that_cannot_go_on_owns_nothing() -> None:
+    watch = Watch()
+    watch.take("node.a", beat("a"))
+    watch.take("def.default.items", {"key": "k", "state": "made"})
+    watch.take("own.k", {"node": "a", "incarnation": "a", "term": 1})
+    watch.watch(0.25, ("a",))
+    assert watch.view().collections["k"].owner == "a"
+    watch.take("held.a", {"incarnation": "a", "windows": {"k": [7, "broken"]}})
+    one = watch.view().collections["k"]
+    assert (one.owner, one.ready, one.newest_broken) == (None, frozenset(), 7)

@@ -24,7 +24,16 @@ from omendb_core.window import Window
 
 from ...journal.digests import digest_of
 from ...journal.follower_log import FollowerLog
-from ...journal.interface import Delivered, Deposed, Differs, Following, Log, SharedLog, Stated
+from ...journal.interface import (
+    Damaged,
+    Delivered,
+    Deposed,
+    Differs,
+    Following,
+    Log,
+    SharedLog,
+    Stated,
+)
 from ...journal.store_thread import Storage
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
@@ -75,6 +84,13 @@ class FollowingFailed(OfReplica):
     """Nothing comes of its log any more."""
 
     error: OmenError
+
+
+@dataclass(slots=True, eq=False)
+class Lost(OfReplica):
+    """Nobody else can read its log either; the window is kept, for what it may have."""
+
+    error: Damaged
 
 
 @dataclass(slots=True, eq=False)
@@ -192,6 +208,9 @@ class Followers:
                 self._stepped_down(signal, effects)
             case FollowingFailed():
                 self._fail(signal.shard, signal.error, effects)
+            case Lost():
+                if not signal.shard.is_dropped:
+                    self._changes.loses(signal.shard, signal.error)
             case LetGo():
                 self._let_go(signal, effects)
             case _:
@@ -273,6 +292,8 @@ class Followers:
         if shard.broken is not None or shard.is_dropped:
             return
         shard.broken = f"is read again from the cluster: {error.message}; try again"
+        if isinstance(error, Damaged):
+            self._end_log(shard, error)
         self._close(shard)
         on_failure = self.on_failure
         effects.append(Told(lambda: on_failure(shard, error)))
@@ -289,6 +310,12 @@ class Followers:
             pending.waits_for = ""
         self._forget(shard)
         shard.let_go()
+
+    @staticmethod
+    def _end_log(shard: Shard, error: Damaged) -> None:
+        """Keep the window: it may have what the log lost."""
+        if shard.pending is not None and isinstance(shard.pending.log, FollowerLog):
+            shard.pending.log.error = error
 
     @staticmethod
     def _close(shard: Shard) -> None:

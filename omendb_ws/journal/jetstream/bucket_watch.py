@@ -58,6 +58,8 @@ class BucketWatch:
         self._stream = f"KV_{jetstream.bucket}"
         #: The entries that were told, with their revisions.
         self._told: dict[str, int] = {}
+        #: When anything came of it last, by the connection's clock.
+        self.heard_at = jetstream.connection.now
         self._task = jetstream.connection.begin(self._run())
 
     def stop(self) -> None:
@@ -156,7 +158,7 @@ class _Reading:
         watch = self._watch
         if self.is_over:
             return
-        self.heard_at = watch._jetstream.connection.now
+        self.heard_at = watch.heard_at = watch._jetstream.connection.now
         if not message.reply.startswith("$JS.ACK."):
             watch._watcher.heard()
             return

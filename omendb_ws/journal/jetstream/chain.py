@@ -4,8 +4,9 @@ A record counts only if its term is the highest seen before it in the log, and i
 next one. Everything else is *void*, for everybody, for ever: what a deposed owner appended behind
 its successor's fence. So two owners cannot both append what counts, whatever they believe.
 
-What would count and does not go on from the record before it, by the chain of checksums, is no
-matter of owners: the stream is not what was written, and ``Broken`` says so.
+A record of a term that has not begun, or one that would count and does not go on from the record
+before it by the chain of checksums, is no matter of owners: the stream is not what was written, and
+``Broken`` says so.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Judge:
             is_new = record.term > self.term
             self.term = max(self.term, record.term)
             return is_new
+        if record.term > self.term:
+            raise Broken(f"a record of term {record.term}, which has not begun")
         if record.term != self.term or _version_before(header) != self.version:
             return False
         if record.previous != self.chain:

@@ -147,6 +147,13 @@ class Connection:
             found.add(connected)
         return [(one, one == connected) for one in sorted(found)]
 
+    def local_host(self) -> str | None:
+        """This machine's address on the way to NATS; None while none is connected."""
+        transport = getattr(self._client, "_transport", None)
+        writer = getattr(transport, "_io_writer", None)
+        name = None if writer is None else writer.get_extra_info("sockname")
+        return str(name[0]) if name else None
+
     def close(self) -> None:
         """End the connection, and its thread; again and again."""
         if not self._thread.is_alive():

@@ -124,6 +124,10 @@ class StreamFollowing:
         """See Following."""
         self._connection.soon(self._close)
 
+    def drop(self) -> None:
+        """See Following."""
+        self._streamed.remove()
+
     # -- on the connection's thread ---------------------------------------------------------------
 
     def _close(self) -> None:

@@ -60,6 +60,11 @@ def leaving_entry(node: str) -> str:
     return f"leave.{node}"
 
 
+def healing_entry(key: str) -> str:
+    """The entry that says that a collection is to be healed."""
+    return f"heal.{key}"
+
+
 def defined_by(entry: str) -> tuple[str, str] | None:
     """Tenant and name of a definition's entry; None if it is none."""
     parts = entry.split(".")

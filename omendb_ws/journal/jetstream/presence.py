@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 #: How often a node beats, and how long one must stand still to be taken for gone, in seconds.
 BEAT_SECONDS: Final = 0.25
 GONE_SECONDS: Final = 1.0
+#: How long a node that hears nothing of the bucket beats: it can decide nothing, so others are to.
+DEAF_SECONDS: Final = 4.0
 
 
 class Presence:
@@ -38,6 +41,8 @@ class Presence:
             "since": time.time(),
         }
         self._beating: asyncio.Task[None] | None = None
+        #: When the bucket was heard of last, by the connection's clock.
+        self.heard_at: Callable[[], float] = lambda: jetstream.connection.now
 
     def advertise(self, address: str) -> None:
         """Say where others reach this node; before that they do not. From any thread."""
@@ -84,6 +89,8 @@ class Presence:
         subject = self._jetstream.subject_of(node_entry(self._node))
         while True:
             await asyncio.sleep(BEAT_SECONDS)
+            if self._jetstream.connection.now - self.heard_at() > DEAF_SECONDS:
+                continue
             try:
                 await self._jetstream.connection.client.publish(subject, orjson.dumps(self._value))
             except (ApiError, OmenError) as error:

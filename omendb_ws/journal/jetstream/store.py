@@ -26,17 +26,24 @@ from omendb_core.model.types import WindowLimits
 
 from ..interface import Following, Log, Manifest, NatsNumbers, Receiving, Recovery, Settle, Stored
 from .api import ApiError, JetStream
+from .beginning import begin_stream
 from .bucket_watch import BucketWatch, Watcher
-from .checkpoints import checkpoint_body
 from .connection import Connection
-from .followed import Followed
-from .following import StreamFollowing, open_log
+from .following import StreamFollowing
 from .log import StreamLog
-from .names import bucket, defined_by, definition_entry, secret_entry, stream
-from .ownership import Ownership, store_batch
+from .names import (
+    bucket,
+    defined_by,
+    definition_entry,
+    healing_entry,
+    held_entry,
+    node_entry,
+    secret_entry,
+    stream,
+)
+from .ownership import Ownership
 from .presence import Presence
 from .receiving import Arrivals, StreamReceiving
-from .records import encode, messages_of
 from .recovery import StreamRecovery
 from .streamed import Streamed
 from .wishes import Wishes
@@ -47,9 +54,6 @@ _Result = TypeVar("_Result")
 
 #: Of JetStream: no room in memory, on disk, or in the account.
 _FULL: Final = frozenset({10023, 10028, 10047, 10077})
-#: Right after it was made a stream may have nobody who answers for it.
-_ATTEMPTS: Final = 40
-_RETRY_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,26 @@ class JetStreamStore:
         log_, publish = self._made(self._new(manifest), manifest, stands, limits, arrivals)
         return StreamReceiving(log_, arrivals, publish)
 
+    def renew(
+        self,
+        old: Stored,
+        manifest: Manifest,
+        checkpoint: Checkpoint,
+        limits: WindowLimits,
+        time_us: int,
+    ) -> Receiving:
+        """See SharedStore."""
+        arrivals = Arrivals()
+        stands = replace(checkpoint, time_us=max(time_us, checkpoint.time_us))
+        new = self._new(manifest)
+        beginning = self._renewed(old, new, manifest, stands, limits, arrivals)
+        log_, publish = self._call("renew", beginning)
+        return StreamReceiving(log_, arrivals, publish)
+
+    def ask_to_heal(self, key: str) -> None:
+        """Say that an operator wants a collection healed. Waits."""
+        self._call("ask", self._jetstream.put(healing_entry(key), {"by": self._node}))
+
     def _new(self, manifest: Manifest) -> Stored:
         return Stored(secrets.token_hex(8), manifest.tenant, manifest.name)
 
@@ -174,7 +198,8 @@ class JetStreamStore:
         self.connection.soon(lambda: self._begin_to_watch(watcher))
 
     def _begin_to_watch(self, watcher: Watcher) -> None:
-        self._watch = BucketWatch(self._jetstream, watcher)
+        watch = self._watch = BucketWatch(self._jetstream, watcher)
+        self._presence.heard_at = lambda: watch.heard_at
 
     def hold(self, windows: dict[str, tuple[int, str, int]]) -> None:
         """Say what this node holds: version, state, rows by key. From any thread; never waits."""
@@ -231,6 +256,11 @@ class JetStreamStore:
         """The servers of NATS that are known, and which is connected; from any thread."""
         return self.connection.servers()
 
+    def forget_node(self, node: str) -> None:
+        """Take out what a node said that is dead."""
+        self._call("forget", self._jetstream.remove(node_entry(node)))
+        self._call("forget", self._jetstream.remove(held_entry(node)))
+
     def numbers(self) -> NatsNumbers:
         """For statistics; from any thread."""
         connection = self.connection
@@ -267,29 +297,37 @@ class JetStreamStore:
                     f"collection: another node makes {manifest.name!r} now; try again"
                 ) from error
             raise
-        log_ = await self._begun(stored, manifest, checkpoint, limits, settle)
+        log_ = await begin_stream(self._streamed(stored, limits), manifest, checkpoint, settle)
         made = value | {"state": "made"}
         return log_, lambda: self._publish(log_, self._jetstream.put(entry, made, revision))
 
-    async def _begun(
+    async def _renewed(
         self,
-        stored: Stored,
+        old: Stored,
+        new: Stored,
         manifest: Manifest,
         checkpoint: Checkpoint,
         limits: WindowLimits,
         settle: Settle,
-    ) -> StreamLog:
-        """A stream that begins with ``checkpoint``, and its log."""
-        streamed = self._streamed(stored, limits)
-        await self._jetstream.create_stream(streamed.stream, streamed.subject)
-        term = await streamed.ownership.take(0, from_others=True)
-        buffers, _ = encode(checkpoint_body(manifest, checkpoint), term, 0)
-        messages = messages_of(buffers, self._jetstream.max_payload_bytes)
-        await self._store_first(streamed.subject, messages)
-        followed = Followed(limits)
-        for sequence, message in enumerate(messages, 1):
-            followed.take(sequence, message, 0)
-        return await open_log(streamed, followed, settle)
+    ) -> tuple[StreamLog, Callable[[], None]]:
+        """As ``_create``, of a collection that is there; what it had by then goes at the end."""
+        entry = definition_entry(old.tenant, old.name)
+        there = await self._jetstream.get(entry)
+        if there is None or (there.value["key"], there.value["state"]) != (old.key, "made"):
+            raise Unavailable("collection: it was dropped, or is healed already")
+        value = there.value | {"renewing": new.key}
+        revision = await self._jetstream.put(entry, value, there.revision)
+        if "renewing" in there.value:  # a node died of it, or comes too late: it cannot switch now
+            await self._take_away(replace(old, key=there.value["renewing"]))
+        log_ = await begin_stream(self._streamed(new, limits), manifest, checkpoint, settle)
+        made = there.value | {"key": new.key}
+        made.pop("renewing", None)
+
+        async def switch() -> None:
+            await self._jetstream.put(entry, made, revision)
+            await self._take_away(old)
+
+        return log_, lambda: self._publish(log_, switch())
 
     def _publish(self, log_: StreamLog, saying: Coroutine[Any, Any, object]) -> None:
         """Say that a collection is there; where that fails nothing of it is."""
@@ -299,19 +337,6 @@ class JetStreamStore:
             with suppress(Exception):  # else the next start does
                 log_.drop()
             raise
-
-    async def _store_first(self, where: str, messages: list[bytes]) -> None:
-        for attempt in range(_ATTEMPTS):
-            try:
-                if len(messages) == 1:
-                    await self._jetstream.store(where, messages[0], 0)
-                else:
-                    await store_batch(self._jetstream, where, messages, 0)
-                return
-            except Unavailable:
-                if attempt + 1 == _ATTEMPTS or not self.connection.is_connected:
-                    raise
-            await asyncio.sleep(_RETRY_SECONDS)
 
     async def _drop(self, stored: Stored) -> None:
         entry = definition_entry(stored.tenant, stored.name)
@@ -323,11 +348,16 @@ class JetStreamStore:
 
     async def _take_away(self, stored: Stored) -> None:
         """Take out what there is of a collection, its definition last."""
-        await self._jetstream.delete_stream(stream(self._cluster, stored.key))
-        await self._ownership(stored.key).forget()
         entry = definition_entry(stored.tenant, stored.name)
         there = await self._jetstream.get(entry)
-        if there is not None and there.value.get("key") == stored.key:
+        is_all = there is not None and there.value.get("key") == stored.key
+        renewing = there.value.get("renewing") if there is not None and is_all else None
+        for key in (stored.key, renewing):
+            if key is not None:
+                await self._jetstream.delete_stream(stream(self._cluster, key))
+                await self._ownership(key).forget()
+        await self._jetstream.remove(healing_entry(stored.key))
+        if is_all:
             await self._jetstream.remove(entry)
 
     async def _clear(self) -> None:

@@ -20,6 +20,7 @@ from omendb_core.model.errors import Unavailable
 
 from .api import ApiError, JetStream
 from .records import Broken, Gap
+from .takeover import refuse_end_before
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -114,6 +115,7 @@ class Tail:
                 {"stream_name": self._stream, "config": self._config(name), "action": "create"},
             )
             self.consumers += 1
+            await refuse_end_before(self._jetstream, self._stream, self._next - 1)
             self._heard_at = connection.now
             for number in range(PULLS):
                 await reading.pull(f"{inbox}.{number}")

@@ -4,11 +4,18 @@ is decided once it is read up to there; whoever called reads on.
 
 from __future__ import annotations
 
-from .api import ApiError
+import asyncio
+from typing import Final
+
+from .api import ApiError, JetStream
 from .followed import Followed
 from .ownership import fence
 from .records import Broken
 from .streamed import Streamed
+
+#: How often it is looked whether a stream ends too early, and how long between.
+_ATTEMPTS: Final = 8
+_RETRY_SECONDS: Final = 0.25
 
 
 async def state_of(streamed: Streamed) -> dict[str, int]:
@@ -22,6 +29,26 @@ async def state_of(streamed: Streamed) -> dict[str, int]:
     return {name: int(state[name]) for name in ("first_seq", "last_seq", "bytes")}
 
 
+async def refuse_end_before(jetstream: JetStream, stream: str, sequence: int) -> None:
+    """Broken if the stream ends before ``sequence``, which it has held. ApiError, Unavailable.
+
+    A server that leads a stream since a moment ago may be behind for another one.
+    """
+    last = 0
+    for attempt in range(_ATTEMPTS):
+        try:
+            last = int((await jetstream.stream_state(stream))["last_seq"])
+        except ApiError as error:
+            if error.is_not_found:
+                raise Broken("the stream is not there any more") from error
+            raise
+        if last >= sequence:
+            return
+        if attempt + 1 < _ATTEMPTS:
+            await asyncio.sleep(_RETRY_SECONDS)
+    raise Broken(f"it ends at sequence {last}, and had {sequence}")
+
+
 async def claim(
     streamed: Streamed, followed: Followed, term_before: int, *, from_others: bool
 ) -> tuple[int, int]:
@@ -30,10 +57,7 @@ async def claim(
     Raises Broken if the stream ends before what was read of it; Deposed, ApiError, Unavailable:
     perhaps it is there.
     """
-    had_sequence = followed.applied
-    state = await state_of(streamed)  # more may come meanwhile
-    if state["last_seq"] < had_sequence:
-        raise Broken(f"it ends at sequence {state['last_seq']}, and had {had_sequence}")
+    await refuse_end_before(streamed.jetstream, streamed.stream, followed.applied)
     if followed.applied:
         had = max(streamed.ownership.noted_version, followed.tracker.version)
         streamed.ownership.noted_version = had

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 #: Looks and not seconds: whoever stood still itself hears what has come meanwhile first.
 MOST_LOOKS: Final = 8
 _LOOKS_IF_UNLISTED: Final = 2
+#: Looks after which one that answers, but that the cluster misses, is given up: it is cut off from
+#: NATS, so what it owes may not be decided for as long.
+_LOOKS_IF_CUT_OFF: Final = 4
 
 
 class LinkUser(Protocol):
@@ -75,7 +78,7 @@ class Link:
         self._stated: dict[str, int] = {}
         self._expected: dict[str, int] = {}
         self._is_held = False
-        self._looks, self._heard_before = 0, 0
+        self._looks, self._heard_before, self._missed = 0, 0, 0
         self._line = parts.open_line(node, self)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(parts.look_seconds, self._look)
@@ -214,10 +217,14 @@ class Link:
         if not owes or self._is_held or heard != self._heard_before:
             self._looks, self._heard_before = 0, heard
         if not owes or self._is_held:
+            self._missed = 0
             return
         self._looks += 1
         is_listed = any(one.name == self.node.name for one in self._parts.directory.nodes())
-        if self._looks > (MOST_LOOKS if is_listed else _LOOKS_IF_UNLISTED):
+        self._missed = 0 if is_listed else self._missed + 1
+        if self._missed > _LOOKS_IF_CUT_OFF:
+            self.fail("the cluster misses it")
+        elif self._looks > (MOST_LOOKS if is_listed else _LOOKS_IF_UNLISTED):
             self.fail("it does not answer")
         elif self.is_open:
             self._line.look()

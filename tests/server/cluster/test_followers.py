@@ -224,8 +224,13 @@ async def test_a_follower_whose_log_cannot_be_followed_any_more_is_made_again(
         assert ended["reason"] == "unavailable"
         replicas = both.follower.node.replicas
         assert replicas is not None
-        await eventually(lambda: len(both.follower.context.catalog) == 1)
-        assert replicas.rebuilt == 1
+        catalog = both.follower.context.catalog
+
+        def is_back() -> bool:
+            shard = catalog.shard_of("default", "items")
+            return replicas.rebuilt == 1 and shard is not None and shard.broken is None
+
+        await eventually(is_back)
         await both.raw.add(2)
         await both.in_step()
         assert await ids(both.other) == [1, 2]

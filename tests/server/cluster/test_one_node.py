@@ -188,7 +188,7 @@ async def test_a_nats_that_stands_still_is_waited_for(nats: NatsServer) -> None:
 async def test_a_stream_that_was_deleted_stops_its_collection_and_no_other(
     nats: NatsServer,
 ) -> None:
-    async with node(nats) as server, client(server) as raw:
+    async with node(nats, cluster_heal="ask") as server, client(server) as raw:
         await raw.create("items")
         await raw.create("others")
         await raw.add(1)

@@ -322,6 +322,7 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
         "trace_sample_ratio": "0.5",
         "cluster_name": "red",
         "cluster_credentials": str(readable),
+        "cluster_ca_file": str(readable),
         "node_name": "one",
         "advertise": "ws://host:1/v1",
     }
