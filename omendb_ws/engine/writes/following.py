@@ -249,6 +249,8 @@ class Followers:
         effects.append(Told(signal.then))
         if shard.broken is not None or shard.is_dropped:
             assert self.storage is not None
+            if isinstance(signal.log.error, Damaged):
+                self._end_log(shard, signal.log.error)
             self.storage.close_log(signal.log)
             return
         assert pending is not None
