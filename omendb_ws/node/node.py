@@ -191,8 +191,7 @@ class Node:
 
     def listens_at(self, url: str) -> None:
         """Clients reach this server at ``url``; other nodes, too, unless the settings say where."""
-        if self.caretaker is not None:
-            assert self._cluster is not None
+        if self.caretaker is not None and self._cluster is not None:
             local = self._cluster.connection.local_host()
             self.caretaker.advertise(self._settings.advertise or reached_at(url, local))
 
