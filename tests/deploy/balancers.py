@@ -72,6 +72,9 @@ NGINX = Kind(
     _nginx,
     lambda folder: ("-p", str(folder), "-e", "stderr", "-c", str(folder / "configuration")),
 )
+#: A check waits for its answer as long as its interval, else: too short for a server that stands
+#: still for a moment on a busy machine. One that is gone refuses at once.
+PATIENT_CHECKS = {"timeout connect 2s": "timeout connect 2s\n    timeout check 20s"}
 HAPROXY = Kind(
     "haproxy",
     "haproxy",
@@ -80,6 +83,7 @@ HAPROXY = Kind(
         "bind :443": f"bind 127.0.0.1:{port}",
         "/etc/haproxy/your.site.pem": str(_pem(certificate, folder)),
         "inter 1s": "inter 100ms",
+        **PATIENT_CHECKS,
         "maxconn 20000": "maxconn 200",
     },
     lambda text, folder: text,
@@ -92,6 +96,7 @@ HAPROXY_TCP = Kind(
     lambda port, certificate, folder: {
         "bind :8765": f"bind 127.0.0.1:{port}",
         "inter 1s": "inter 100ms",
+        **PATIENT_CHECKS,
         "maxconn 20000": "maxconn 200",
     },
     lambda text, folder: text,

@@ -291,3 +291,4 @@ async def test_collections_that_cannot_be_used_stand_below_with_the_reason(page:
         await raw.ok("drop", collection="bad")
         await page.until(f"{text('#collections tfoot')} === ''")
         assert await page.run(f"return {text('#collections tbody')}.startsWith('items')")
+        await page.open("about:blank")

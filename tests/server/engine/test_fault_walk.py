@@ -27,6 +27,9 @@ from tests.server.live_view import View, live, rows_of
 from tests.server.raw import PATIENCE_SECONDS, rows
 from tests.server.walk import Injector, Side, Thread, started
 
+#: A walk is a server for each call, each with a bound of its own: minutes on a busy machine.
+pytestmark = pytest.mark.timeout(1200)
+
 V, ELSEWHERE = [1.0, 0.0], [-1.0, 1.0]
 ROW = {"id": 9, "vector": V, "metadata": {"price": 3.0, "x": 1}}
 ITEMS = {"collection": "items"}
