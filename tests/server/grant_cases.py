@@ -138,6 +138,7 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "ttl": [{"ttl": 9}],
         "durability": [{"durability": "memory"}],
         "replicas": [{"replicas": 1}],
+        "shards": [{"shards": 2}],
         "if_exists": [
             {"if_exists": "ok"},
             {"collection": "items", "if_exists": "ok", "columns": COLUMNS, "capacity": 50},
