@@ -18,6 +18,7 @@ from ..model.errors import BadId
 from ..model.packed import packed
 from ..model.types import I64, U64, IdKind, Ids
 from . import u64_ids
+from .memory import Untouched
 from .payloads import KeptPayloads, Payloads
 from .ring import Ring
 from .u64_ids import TableIds, TwoTableIds, numbers
@@ -47,6 +48,10 @@ class RowIds(Protocol):
 
     def release(self, slots: I64) -> None:
         """The rows in ``slots`` died; called before their slots are assigned again."""
+
+    @property
+    def untouched(self) -> Untouched:
+        """What of it is not there yet, and rows may need anywhere."""
 
     @property
     def nbytes(self) -> int:
@@ -112,6 +117,7 @@ class AutoIds:
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
+        self.untouched = Untouched(np.empty(0, np.uint8))
 
     def find(self, ids: Ids) -> I64:
         """See RowIds."""
@@ -179,6 +185,11 @@ class StrIds:
         self._table = _table_kind()(ring)
         self._texts = Payloads(ring.capacity)
         self._twins: dict[str, int] = {}
+
+    @property
+    def untouched(self) -> Untouched:
+        """See RowIds."""
+        return self._table.untouched
 
     @property
     def table(self) -> TableIds | TwoTableIds:

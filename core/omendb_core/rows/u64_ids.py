@@ -15,6 +15,7 @@ import numpy as np
 from .. import native
 from ..model.errors import BadId
 from ..model.types import I64, U32, U64, Ids
+from .memory import Untouched
 from .ring import Ring
 
 _LOW_32: Final = np.uint64(2**32 - 1)
@@ -72,6 +73,7 @@ class TableIds:
         self._keys: U64 = np.zeros(ring.capacity, np.uint64)
         self._places: U32 = np.zeros(_place_count(ring.capacity), np.uint32)
         self.arrays = (self._keys, self._places, _random_salts())
+        self.untouched = Untouched(self._places)
 
     @property
     def nbytes(self) -> int:
@@ -163,6 +165,7 @@ class TwoTableIds:
         self._lap = 0
         self._hash = _Hash(_prime_size(ring.capacity))
         self._tables: list[U32] = [np.zeros(self._hash.size, np.uint32) for _ in range(2)]
+        self.untouched = Untouched(self._tables[0])
 
     @property
     def nbytes(self) -> int:

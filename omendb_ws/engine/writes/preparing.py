@@ -1,11 +1,12 @@
 """Changes that take long before they can be admitted: prepared in pieces.
 
 Adds and updates with much metadata have their columns made of it; adds whose rows are compared with
-a window for long are compared. Lives on the engine's thread. While a change is prepared its window
-is *held* (``is_being_prepared``): changes of the shard wait, and nothing else does. A slice of
-each tick goes to these pieces, by shares of connections (``shares.py``). What comes of it is put
-down in the work (``typed``, ``Add.judgement``), which then goes the way of any change; one that is
-prepared in no time does without this.
+a window for long are compared; the first add to a wide window has the memory of its ids touched.
+Lives on the engine's thread. While a change is prepared its window is *held*
+(``is_being_prepared``): changes of the shard wait, and nothing else does. A slice of each tick goes
+to these pieces, by shares of connections (``shares.py``). What comes of it is put down in the work
+(``typed``, ``Add.judgement``), which then goes the way of any change; one that is prepared in no
+time does without this.
 
 Invariant: a shard is held from ``begin`` on until ``next_ready`` has handed its change out,
 whatever faults.
@@ -21,6 +22,7 @@ from typing import Final, TypeAlias
 
 from omendb_core.model.change import Repeated, RowBatch
 from omendb_core.model.errors import BadMetadata, OmenError
+from omendb_core.rows.memory import Untouched
 from omendb_core.rows.metadata_pieces import columns_in_pieces
 
 from ..model.commands import Change
@@ -73,6 +75,10 @@ class Preparing:
         if not isinstance(work, Add | Update):
             return False
         steps = self._steps(work)
+        if isinstance(work, Add) and not work.shard.is_dropped:
+            untouched = work.shard.window.state.ids.untouched
+            if untouched:
+                steps = _touched(untouched, steps)
         if steps is None:
             return False
         heapq.heappush(self._heap, (self._behind(work), work.shard))
@@ -144,6 +150,15 @@ class Preparing:
             if now_ns >= until_ns:
                 break
             started_ns = now_ns
+
+
+def _touched(untouched: Untouched, steps: _Steps | None) -> _Steps:
+    """Has the memory of the ids of a wide window there before its first rows are."""
+    while untouched:
+        untouched.touch_some()
+        yield True
+    if steps is not None:
+        yield from steps
 
 
 def _is_to_be_compared(work: Add) -> bool:

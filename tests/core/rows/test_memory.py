@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from omendb_core.model.types import Definition
 from omendb_core.rows import memory
-from omendb_core.rows.memory import GrowingArray
+from omendb_core.rows.memory import GrowingArray, Untouched
 from omendb_core.standing.table import StandingQuery
 from omendb_core.window import Window
 
@@ -90,3 +90,18 @@ def test_standing_queries_are_not_copied_as_they_become_more() -> None:
     assert standing.nbytes <= 1.25 * len(handles) * standing.bytes_for(k)
     standing.remove(handles)
     assert standing.nbytes == 0
+
+
+def test_memory_that_rows_may_need_anywhere_is_touched_some_at_a_time_and_stays() -> (
+    None
+):
+    array = np.zeros((3 << 20) + 17, np.uint32)
+    array[::1000] = 7
+    expected, untouched, times = array.copy(), Untouched(array), 0
+    while untouched:
+        untouched.touch_some()
+        times += 1
+    assert times == -(-array.nbytes // (2 << 20))
+    assert np.array_equal(array, expected)
+    assert not Untouched(np.zeros(1000, np.uint64)), "a few pages are not worth it"
+    assert not Untouched(np.empty(0, np.uint8))

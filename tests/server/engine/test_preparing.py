@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from omendb_core.rows import memory
 
 from omendb_ws.engine.writes import preparing
 from omendb_ws.net.server import Server
@@ -131,3 +132,26 @@ async def test_a_connection_that_goes_leaves_its_change_done_and_nothing_held() 
             gone.socket.transport.abort()
         await raw.ok("add", collection="items", rows=rows(1.0))
         assert await prices(raw) == [1.0 + id for id in range(ROWS)]
+
+
+@pytest.mark.parametrize("ids", ["u64", "str"])
+async def test_the_memory_of_the_ids_of_a_wide_window_is_touched_before_its_first_rows(
+    ids: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the first add that thousands of ids are in, that memory came within it: 200 ms."""
+    monkeypatch.setattr(memory, "_TOUCHED_FROM_BYTES", 0)
+    monkeypatch.setattr(memory, "_TOUCHED_AT_ONCE_BYTES", 4096)
+    async with running() as server, client(server) as raw:
+        await raw.create(ids=ids, capacity=5000)
+        pieces = Pieces(server, monkeypatch)
+        (shard,) = server.context.catalog.shards()
+        key = "7" if ids == "str" else 7
+        row = {"id": key, "vector": [1.0, 0.0]}
+        await raw.ok("add", collection="items", rows=[row])
+        assert pieces.count >= 10
+        assert not shard.window.state.ids.untouched
+        before = pieces.count
+        await raw.ok("add", collection="items", rows=[row])
+        assert pieces.count == before
+        found = await raw.ok("get", collection="items", ids=[key])
+        assert [one["id"] for one in found["rows"]] == [key]
