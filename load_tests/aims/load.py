@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
 
 from ..simulation import scenario
 from ..simulation.coordinator import run
@@ -15,11 +18,18 @@ from .row import Effort
 CAPACITY, DIM = 100_000, 128
 
 
+#: A server as it is by default.
+NO_SETTINGS: Final[Mapping[str, int]] = MappingProxyType({})
+
+
 @contextmanager
-def server() -> Iterator[Target]:
-    """One that is fresh."""
-    with serving() as target:
-        yield target
+def server(settings: Mapping[str, int] = NO_SETTINGS) -> Iterator[Target]:
+    """One that is fresh, with these settings besides."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "omendb.toml"
+        file.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+        with serving(["--config", str(file)]) as target:
+            yield target
 
 
 def loads(target: Target, runs: int, seconds: float, **tables: Any) -> list[Result]:
