@@ -92,9 +92,7 @@ def test_standing_queries_are_not_copied_as_they_become_more() -> None:
     assert standing.nbytes == 0
 
 
-def test_memory_that_rows_may_need_anywhere_is_touched_some_at_a_time_and_stays() -> (
-    None
-):
+def test_memory_that_rows_may_need_anywhere_is_touched_some_at_a_time_and_stays() -> None:
     array = np.zeros((3 << 20) + 17, np.uint32)
     array[::1000] = 7
     expected, untouched, times = array.copy(), Untouched(array), 0
