@@ -7,7 +7,6 @@ import json
 import os
 import time
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -223,7 +222,8 @@ def test_the_metadata_of_adds_would_be_80_bytes_of_json() -> None:
 
 def test_benches_through_a_server_measure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     flags = ["--config", unhurried(tmp_path)]
-    monkeypatch.setattr(load, "serving", partial(load.serving, flags))
+    serving = load.serving
+    monkeypatch.setattr(load, "serving", lambda more: serving([*flags, *more]))
     monkeypatch.setattr(load, "CAPACITY", 1000)
     effort, rows = Effort(runs=1, seconds=0.3, long_seconds=0.5), list[Row]()
     until = time.monotonic() + PATIENCE_SECONDS

@@ -96,7 +96,7 @@ def begin_matches_in_pieces(
             yield True
         yield from caught_up(shard, catch_up)
         begins_at = matches.first_of(queries, work.from_seq)
-        matches.begin(queries, begins_at, now_us)
+        matches.begin(queries, begins_at)
         reply = _reply(work, begins_at - 1)
         has_begun = reply.error is None
         return reply

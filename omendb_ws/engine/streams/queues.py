@@ -128,12 +128,15 @@ class Queues(ABC, Generic[Query]):
         """Where its delivery begins; BadRequest, TooLarge where it cannot."""
         window = query.shard.window
         from_seq = first_of(window.last_seq, from_seq)
-        definition, include, limits = window.definition, query.include, self._limits
-        refuse_rows_over_a_push(definition, include, query.is_binary, limits)
-        query.row_bytes = most_row_bytes(
-            definition, include, query.is_binary, limits.max_metadata_bytes
-        )
+        refuse_rows_over_a_push(window.definition, query.include, query.is_binary, self._limits)
+        query.row_bytes = self._row_bytes(query)
         return from_seq
+
+    def _row_bytes(self, query: Query) -> int:
+        """What a row of its pushes may take."""
+        most_bytes = self._limits.max_metadata_bytes
+        definition = query.shard.definition
+        return most_row_bytes(definition, query.include, query.is_binary, most_bytes)
 
     def _begin(self, query: Query, from_seq: int, now_us: int) -> dict[str, Any]:
         """Deliver from here on; the ``ok`` of the subscription."""

@@ -230,6 +230,8 @@ class StandingQueries:
             elif kind is Match and alike:
                 matching = [work for work in alike if isinstance(work, Match)]
                 found += self._begin_matches(matching, now_us)
+            elif kind is Leave and alike:
+                found += self._leave_many([work for work in alike if isinstance(work, Leave)])
             else:
                 found.extend(self._one(work, now_us) for work in alike)
 
@@ -274,8 +276,6 @@ class StandingQueries:
 
     def _one(self, work: Standing, now_us: int) -> Reply:
         try:
-            if isinstance(work, Leave):
-                return self._leave(work)
             self._prepare(work.shard)
             if isinstance(work, Move):
                 return self._move(work)
@@ -339,12 +339,29 @@ class StandingQueries:
             raise NotFound(f"sub: there is no {query.sub}")
         return self._live.move(query, work.changes, partial(snapshots.moved, work))
 
-    def _leave(self, work: Leave) -> Reply:
-        work.shard.refuse_dropped()
-        if not work.stream.is_active:
-            raise NotFound(f"sub: there is no {work.stream.sub}")
-        self.ends.stop(work.stream)
-        return replies.ok(work.ticket, {})
+    def _leave_many(self, works: list[Leave]) -> list[Reply]:
+        """End streams of one shard together; after a fault one by one."""
+        there = {work.stream for work in works if work.stream.is_active}
+        has_ended = False
+        try:
+            if there and not works[0].shard.is_dropped:
+                self.ends.stop_many(list(there))
+                has_ended = True
+        except Exception as error:
+            self._metrics.faults += 1
+            as_error(error, "the end of streams")
+        return [self._leave(work, work.stream in there, has_ended) for work in works]
+
+    def _leave(self, work: Leave, was_there: bool, has_ended: bool) -> Reply:
+        try:
+            work.shard.refuse_dropped()
+            if not was_there:
+                raise NotFound(f"sub: there is no {work.stream.sub}")
+            if not has_ended:
+                self.ends.stop(work.stream)
+            return replies.ok(work.ticket, {})
+        except Exception as error:
+            return self._refused(work, error)
 
     def _prepare(self, shard: Shard) -> None:
         shard.refuse_dropped()

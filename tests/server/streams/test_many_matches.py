@@ -246,3 +246,35 @@ async def test_many_of_a_collection_that_is_dropped_end_over_several_ticks(
         assert not server.metrics.faults
         handle = (await raw.create())["handle"]
         assert len(await begun(raw, await send(raw, handle, directions(MANY)))) == MANY
+
+
+@pytest.mark.parametrize("is_faulty", [False, True])
+async def test_those_that_are_left_together_end_together(
+    is_faulty: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create())["handle"]
+        reserved_bytes = server.context.catalog.reserved_bytes
+        matches = await begun(raw, await send(raw, handle, directions(MANY)))
+        live = await raw.ok("subscribe", kind="live", collection="items", vector=[1, 0])
+        stop_many, together = server.context.engine.tick.ends.stop_many, []
+
+        def counted(streams: Any) -> None:
+            if streams == [None]:  # what has held the engine
+                return
+            together.append(len(streams))
+            if is_faulty and len(together) == 1:
+                stop_many(streams[:3])
+                raise MemoryError("on purpose")
+            stop_many(streams)
+
+        monkeypatch.setattr(server.context.engine.tick.ends, "stop_many", counted)
+        subs = [live["sub"], *(one.sub for one in matches)]
+        async with engine_held(server):
+            sent = [await raw.send("unsubscribe", sub=sub) for sub in subs]
+            await queued(server, len(sent))
+        assert [(await raw.reply(one))["ok"] for one in sent] == [{}] * len(sent)
+        assert together[0] == MANY + 1
+        await nothing_is_left(server, reserved_bytes)
+        error = (await raw.reply(await raw.send("unsubscribe", sub=subs[0])))["error"]
+        assert error["code"] == "not_found"
