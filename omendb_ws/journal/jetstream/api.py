@@ -6,7 +6,9 @@ nobody knows then whether it was done; what JetStream refuses is an ``ApiError``
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,9 +16,16 @@ import orjson
 from omendb_core.model.errors import Unavailable
 
 from .connection import Connection, Refused
+from .names import secret_entry
 
 #: How long JetStream may take to answer.
 REQUEST_SECONDS: Final = 5.0
+#: How long servers that start may take to elect who answers, and how often they are asked.
+FORMING_SECONDS: Final = 30.0
+_FORMING_REQUEST_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 0.25
+#: Of servers that start: nobody leads them yet, or too few are there.
+_FORMING: Final = frozenset({10008, 10005, 10009, 10004})
 NOT_FOUND: Final = frozenset({10059, 10037, 10014})  # stream, message, consumer
 WRONG_LAST: Final = frozenset({10071, 10164})
 NAME_IN_USE: Final = 10058
@@ -60,6 +69,7 @@ class JetStream:
         self.bucket = bucket
         self.replicas = 1
         self.max_payload_bytes = 0
+        self._request_seconds = REQUEST_SECONDS
         #: How often logs of this node were taken over from itself.
         self.takeovers = 0
 
@@ -89,11 +99,33 @@ class JetStream:
             "storage": "file",
             "num_replicas": self.replicas,
         }
+        self._request_seconds = _FORMING_REQUEST_SECONDS
+        try:
+            async with asyncio.timeout(FORMING_SECONDS):
+                await self._have_bucket(config)
+        except TimeoutError:
+            raise Unavailable("cluster: these NATS servers do not agree on a leader") from None
+        finally:
+            self._request_seconds = REQUEST_SECONDS
+
+    async def _have_bucket(self, config: dict[str, Any]) -> None:
+        """Make it, if it is not there, and return when it answers."""
+        while True:
+            with suppress(Unavailable):
+                if await self._is_made(config):
+                    await self.get(secret_entry())
+                    return
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _is_made(self, config: dict[str, Any]) -> bool:
         try:
             await self.request(f"STREAM.CREATE.KV_{self.bucket}", config)
         except ApiError as error:
+            if error.number in _FORMING:
+                return False
             if error.number != NAME_IN_USE:
                 raise Refused(f"cluster: NATS has no room for this cluster: {error}") from error
+        return True
 
     async def request(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """What JetStream's API answers. ApiError, Unavailable."""
@@ -198,7 +230,7 @@ class JetStream:
 
         client = self.connection.client
         try:
-            answer = await client.request(subject, data, REQUEST_SECONDS, headers=headers or None)
+            answer = await client.request(subject, data, self._request_seconds, headers=headers or None)
         except (errors.Error, TimeoutError, OSError) as error:
             raise Unavailable(f"the cluster's NATS does not answer: {error}") from error
         found: dict[str, Any] = orjson.loads(answer.data)
