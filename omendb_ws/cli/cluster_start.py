@@ -16,7 +16,8 @@ from .output import print_json
 from .reaching import Json
 
 if TYPE_CHECKING:
-    from ..local_cluster.cluster import LocalCluster, Sizes
+    from ..local_cluster.cluster import LocalCluster, NatsServer, Sizes
+    from ..local_cluster.nodes import Node
 
 #: As many servers of NATS as there can be: alone, or a majority that can be missed by one.
 _NATS_COUNTS = (1, 3)
@@ -74,15 +75,11 @@ def start(
 
 async def _run(sizes: Sizes, more: tuple[str, ...], as_json: bool) -> str | None:
     """Until a signal, or until what is missing leaves no cluster: what that is."""
-    from ..local_cluster.cluster import local_cluster
-
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(
-            number, lambda: os._exit(FAILED) if leave.is_set() else leave.set()
-        )
-    running = asyncio.create_task(_serve(sizes, more, as_json, local_cluster))
+        loop.add_signal_handler(number, lambda: os._exit(FAILED) if leave.is_set() else leave.set())
+    running = asyncio.create_task(_serve(sizes, more, as_json))
     leaving = asyncio.create_task(leave.wait())
     await asyncio.wait([running, leaving], return_when=asyncio.FIRST_COMPLETED)
     leaving.cancel()
@@ -93,7 +90,9 @@ async def _run(sizes: Sizes, more: tuple[str, ...], as_json: bool) -> str | None
     return None
 
 
-async def _serve(sizes: Sizes, more: tuple[str, ...], as_json: bool, local_cluster) -> str:
+async def _serve(sizes: Sizes, more: tuple[str, ...], as_json: bool) -> str:
+    from ..local_cluster.cluster import local_cluster
+
     began_at = time.monotonic()
     async with local_cluster(sizes, say, more=more) as cluster:
         if as_json:
@@ -120,7 +119,7 @@ def _document(cluster: LocalCluster) -> dict[str, object]:
 def _lines(cluster: LocalCluster, seconds: float) -> list[str]:
     from .._version import VERSION
 
-    members = [*cluster.nodes, *cluster.nats]
+    members: list[Node | NatsServer] = [*cluster.nodes, *cluster.nats]
     width = max(len(one.url) for one in members)
     first = cluster.nodes[0].url
     return [

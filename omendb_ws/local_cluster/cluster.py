@@ -54,7 +54,8 @@ class LocalCluster:
 
     async def until_over(self, say: Callable[[str], None]) -> str:
         """Say of each process that ends that it has; what of the cluster is gone, once it is."""
-        processes = {one.process: one.name for one in (*self.nats, *self.nodes)}
+        members: list[Node | NatsServer] = [*self.nats, *self.nodes]
+        processes = {one.process: one.name for one in members}
         waiting = {asyncio.create_task(one.wait()): one for one in processes}
         try:
             while True:
@@ -62,9 +63,10 @@ class LocalCluster:
                 for task in done:
                     process = waiting.pop(task)
                     say(f"{processes[process]} (process {process.pid}) {_ended(task.result())}")
-                for kind, members in (("NATS servers", self.nats), ("nodes", self.nodes)):
-                    if all(one.process.returncode is not None for one in members):
-                        return f"none of the {kind} runs any more"
+                if all(one.process.returncode is not None for one in self.nats):
+                    return "none of the NATS servers runs any more"
+                if all(one.process.returncode is not None for one in self.nodes):
+                    return "none of the nodes runs any more"
         finally:
             for task in waiting:
                 task.cancel()

@@ -105,12 +105,21 @@ class NatsPlan:
         return None
 
 
-def plans(count: int, directory: Path, **fields: tuple[str, ...]) -> list[NatsPlan]:
+def plans(
+    count: int, directory: Path, jetstream: tuple[str, ...] = (), more: tuple[str, ...] = ()
+) -> list[NatsPlan]:
     """``count`` servers that know each other, if there are several; files in ``directory``."""
     ports: tuple[int | None, ...] = tuple(free_ports(count)) if count > 1 else (None,)
     routes = tuple(port for port in ports if port is not None)
     return [
-        NatsPlan(f"nats{number}", directory / f"nats{number}", port, routes, **fields)
+        NatsPlan(
+            f"nats{number}",
+            directory / f"nats{number}",
+            port,
+            routes,
+            jetstream=jetstream,
+            more=more,
+        )
         for number, port in enumerate(ports, 1)
     ]
 

@@ -86,8 +86,9 @@ def _variables() -> dict[str, str]:
 
 async def until_they_meet(nodes: list[Node]) -> None:
     """Return once each of them answers for what is stored, and sees all the others."""
-    while not all([await asyncio.to_thread(_sees, node.url, len(nodes)) for node in nodes]):
-        await asyncio.sleep(_LOOK_SECONDS)
+    for node in nodes:
+        while not await asyncio.to_thread(_sees, node.url, len(nodes)):  # noqa: ASYNC110 - polled
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _sees(url: str, count: int) -> bool:

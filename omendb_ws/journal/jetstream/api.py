@@ -230,7 +230,9 @@ class JetStream:
 
         client = self.connection.client
         try:
-            answer = await client.request(subject, data, self._request_seconds, headers=headers or None)
+            answer = await client.request(
+                subject, data, self._request_seconds, headers=headers or None
+            )
         except (errors.Error, TimeoutError, OSError) as error:
             raise Unavailable(f"the cluster's NATS does not answer: {error}") from error
         found: dict[str, Any] = orjson.loads(answer.data)
