@@ -151,10 +151,6 @@ app.command("check-config")(check_config.check_config)
 app.command("new-key")(new_key.new_key)
 app.command("check-token")(check_token.check_token)
 
-cluster = typer.Typer(rich_markup_mode=None, help="Several nodes over one NATS.")
-cluster.command("start")(cluster_start.start)
-app.add_typer(cluster, name="cluster")
-
 
 def main() -> None:
     """The console script ``omendb-ws``."""

@@ -7,10 +7,11 @@ import sys
 import typer
 
 from ..failure import WRONG
-from . import evacuate, move_owner, status
+from . import evacuate, move_owner, start, status
 
 EXAMPLES = """\b
 Examples:
+  omendb-ws cluster start
   omendb-ws cluster status
   omendb-ws cluster move-owner items two
   omendb-ws cluster evacuate two
@@ -27,6 +28,7 @@ def _root(context: typer.Context) -> None:
         raise typer.Exit(WRONG)
 
 
+app.command("start")(start.start)
 app.command("status")(status.status)
 app.command("move-owner")(move_owner.move_owner)
 app.command("evacuate")(evacuate.evacuate)

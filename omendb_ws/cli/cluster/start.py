@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .failure import FAILED, WRONG, fail, failing, say
-from .output import print_json
-from .reaching import Json
+from ..failure import FAILED, WRONG, fail, failing, say
+from ..output import print_json
+from ..reaching import Json
 
 if TYPE_CHECKING:
-    from ..local_cluster.cluster import LocalCluster, NatsServer, Sizes
-    from ..local_cluster.nodes import Node
+    from ...local_cluster.cluster import LocalCluster, NatsServer, Sizes
+    from ...local_cluster.nodes import Node
 
 #: As many servers of NATS as there can be: alone, or a majority that can be missed by one.
 _NATS_COUNTS = (1, 3)
@@ -58,11 +58,11 @@ def start(
         fail(WRONG, f"cluster start: --nats is {nats}; it is 1 or 3")
     if sys.platform == "win32":
         fail(WRONG, "cluster start: Windows has no groups of processes that end together")
-    from ..journal.jetstream.connection import check_extra
-    from ..local_cluster.cluster import Sizes
-    from ..local_cluster.nats_servers import ProgramMissing
-    from ..local_cluster.processes import ProcessFailed
-    from ..runtime.extras import ExtraMissing
+    from ...journal.jetstream.connection import check_extra
+    from ...local_cluster.cluster import Sizes
+    from ...local_cluster.nats_servers import ProgramMissing
+    from ...local_cluster.processes import ProcessFailed
+    from ...runtime.extras import ExtraMissing
 
     more = ("--log-level", log_level, *(() if config is None else ("--config", config)))
     with failing(ExtraMissing):
@@ -91,7 +91,7 @@ async def _run(sizes: Sizes, more: tuple[str, ...], as_json: bool) -> str | None
 
 
 async def _serve(sizes: Sizes, more: tuple[str, ...], as_json: bool) -> str:
-    from ..local_cluster.cluster import local_cluster
+    from ...local_cluster.cluster import local_cluster
 
     began_at = time.monotonic()
     async with local_cluster(sizes, say, more=more) as cluster:
@@ -117,7 +117,7 @@ def _document(cluster: LocalCluster) -> dict[str, object]:
 
 
 def _lines(cluster: LocalCluster, seconds: float) -> list[str]:
-    from .._version import VERSION
+    from ..._version import VERSION
 
     members: list[Node | NatsServer] = [*cluster.nodes, *cluster.nats]
     width = max(len(one.url) for one in members)
