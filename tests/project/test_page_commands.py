@@ -170,7 +170,7 @@ def test_a_command_runs(text: str, demo_url: str, tmp_path: Path) -> None:
 
 
 #: Commands that the pages show and that cannot run as they stand there.
-COMMAND = re.compile(r"omendb-ws ([a-z][a-z-]*)(?: [^`\n]*?)?(?=[`\n]|$)")
+COMMAND = re.compile(r"omendb-ws ((?:cluster )?[a-z][a-z-]*)(?: [^`\n]*?)?(?=[`\n]|$)")
 
 
 def test_a_command_that_is_only_shown_has_flags_that_are_there() -> None:
