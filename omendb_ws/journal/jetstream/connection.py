@@ -68,6 +68,7 @@ class Connection:
         self._credentials = credentials
         self._name = name
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_heard)
         self._thread = threading.Thread(target=self._run, name="omendb-nats", daemon=True)
         self._client: Client | None = None
         self._is_there = asyncio.Event()
@@ -271,6 +272,8 @@ class Connection:
             if client is not None and client.is_closed:  # what fails as it closes tells nobody
                 transport: Any = client._transport
                 transport.close()
+                for subscription in client._subs.values():
+                    subscription._stop_processing()
                 await self._lost(client)()
             if self._client is None:
                 try:
@@ -295,6 +298,7 @@ class Connection:
             with suppress(Exception):
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await client.close()
+        await _end_all_others()
 
 
 def _refuse_other_files(path: str) -> None:
@@ -316,6 +320,24 @@ def shown(server: str) -> str:
 def _host_and_port(address: SplitResult | ParseResult) -> str:
     host = address.hostname or ""
     return f"{f'[{host}]' if ':' in host else host}:{address.port or NATS_PORT}"
+
+
+async def _end_all_others() -> None:
+    """End what is left of clients: one that failed while it closed leaves its tasks behind."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=CONNECT_SECONDS)
+
+
+def _heard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A task of nats-py ended by the connection's end, which ``_keep`` sees by itself."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and "future" in context:
+        log.debug("NATS: %s", error)
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _quietly(error: Exception) -> None:
