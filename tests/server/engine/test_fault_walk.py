@@ -1,10 +1,11 @@
 """The law of faults, for every op and every call on its way: one reply, and a server that goes on.
 
 For calls between a request and its reply that the walk finds (all by ``make torture``), a server of
-its own in which that call fails once. Then: the request has exactly one reply, whatever it says; another connection's
-requests work; the window is sound and, if it has a log, what the log gives back; live queries show
-what search answers, and feeds and matches come as far as the window. Only a fault in the middle of
-a change may leave a collection that is ``unavailable``, and says so, until it is dropped.
+its own in which that call fails once. Then: the request has exactly one reply, whatever it says;
+another connection's requests work; the window is sound and, if it has a log, what the log gives
+back; live queries show what search answers, and feeds and matches come as far as the window. Only a
+fault in the middle of a change may leave a collection that is ``unavailable``, and says so, until
+it is dropped.
 """
 
 from __future__ import annotations
