@@ -368,7 +368,8 @@ class StreamLog:
             return
         self._is_over = True
         self._error = error
-        log.error("%s stops: %s", self.stored.name, error.message)
+        level = logging.INFO if isinstance(error, Deposed) else logging.ERROR
+        log.log(level, "%s stops: %s", self.stored.name, error.message)
         self._pipeline.end()
         self._tail.stop()
         self._refuse_sent()

@@ -76,7 +76,10 @@ async def test_a_collection_moves_while_it_is_added_to_and_loses_nothing(nats: N
                 assert described["count"] == 4 * added
 
 
-async def test_a_node_that_is_evacuated_holds_nothing_and_can_be_stopped(nats: NatsServer) -> None:
+async def test_a_node_that_is_evacuated_holds_nothing_and_can_be_stopped(
+    nats: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And nobody logs an error of it."""
     async with node(nats, "one") as one, node(nats, "three"), client(one) as raw:
         async with node(nats, "two") as two:
             await knows(one, *NAMES)
@@ -97,6 +100,7 @@ async def test_a_node_that_is_evacuated_holds_nothing_and_can_be_stopped(nats: N
         async with node(nats, "two") as again:  # started anew, it takes its part
             await eventually(lambda: told(again, "two")["state"] == "up")
             await eventually(lambda: told(one, "two")["state"] == "up")
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 async def test_a_node_may_be_told_to_stay(nats: NatsServer) -> None:
