@@ -22,6 +22,7 @@ import numpy as np
 from omendb_core.model.budget import Budget, Share
 from omendb_core.model.change import AddRequest, RowBatch
 from omendb_core.model.types import F32, Definition, Include
+from omendb_core.search.query import prepare_queries
 from omendb_core.standing.table import StandingQuery
 from omendb_core.window import Window
 
@@ -76,7 +77,9 @@ class Pipeline:
                 share = Share(self.budget, "hits that wait take")
                 query = MatchQuery(self.matches, reader, self.shard, True, Include(), asked, share)
                 reader.attach(query)
-                self.matches.start(query, vector[None], None, 1)
+                self.matches.start(
+                    [query], prepare_queries(window.definition, vector[None]), None, 1
+                )
                 reader.replied(True)
         self.push()
         self.spent.clear()

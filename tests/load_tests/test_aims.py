@@ -262,7 +262,7 @@ def test_decayed_queries_are_asked_with_each_half_life_and_every_add_counts(
         return example.example("run")
 
     monkeypatch.setattr(load, "run", run)
-    monkeypatch.setattr(load, "server", lambda: nullcontext(Target("ws://nowhere", None)))
+    monkeypatch.setattr(load, "server", lambda _: nullcontext(Target("ws://nowhere", None)))
     rows = standing.decayed(Effort(runs=1))
     half_lives = [3600.0, 60.0, 10.0]
     assert [one.live.shapes for one in asked if one.live] == [

@@ -148,7 +148,7 @@ def test_an_unknown_field_is_refused_by_its_name(op: str) -> None:
 def test_a_missing_field_is_refused_by_its_name(op: str, field: str) -> None:
     good: dict[str, Any] = {
         "token": "t", "collection": "a", "dim": 2, "capacity": 2, "rows": [{}], "ids": [],
-        "kind": "feed", "sub": 1, "vector": [1.0],
+        "kind": "feed", "sub": 1, "vector": [1.0], "node": "one",
     }  # fmt: skip
     fields = {one.name: good[one.name] for one in OPS[op].fields if one.required}
     if op in ("search", "move"):
@@ -187,7 +187,7 @@ def test_a_value_of_the_wrong_type_is_refused_by_its_fields_name(
 ) -> None:
     good: dict[str, Any] = {
         "token": "t", "collection": "a", "dim": 2, "capacity": 2, "rows": [{}], "ids": [],
-        "sub": 1, "vector": [1.0], "producer": "p", "batch": 1,
+        "sub": 1, "vector": [1.0], "producer": "p", "batch": 1, "node": "one",
     }  # fmt: skip
     wanted = {one.name for one in OPS[op].fields if one.required} | (
         {"producer", "batch"} if op == "add" else set()

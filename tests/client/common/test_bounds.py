@@ -99,6 +99,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "ttl": [*NUMBERS, *NO_TIME, 2**53],
         "durability": [*TEXTS, "", "never"],
         "replicas": [*INTEGERS, 0, -1, 9, 2**53],
+        "shards": [*INTEGERS, 0, -1, 65, 2**53],
         "if_exists": [*TEXTS, "", "replace", None],
     },
     "open": {"collection": NAMES},
@@ -214,6 +215,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "snapshot_end": {"number": 1},
     "restore_next": {"number": 1, "data": b"1"},
     "restore_end": {"number": 1},
+    "evacuate": {"node": "one"},
 }
 #: What a parameter needs beside it, or instead of others.
 BESIDE: dict[str, dict[str, Any]] = {

@@ -168,7 +168,8 @@ def report(number: int, witnesses: Witnesses) -> None:
 async def check(witnesses: Witnesses, nodes: list[NodeProcess]) -> None:
     """Hold what is there to the ledger."""
     ledger = witnesses.ledger
-    shown = [await read_all(node.url, "items") for node in nodes]
+    urls = [node.url for node in nodes]
+    shown = await read_all(urls, "items")
     assert shown[0] == shown[1] == shown[2], "replicas differ"
     rows = shown[0]
     assert rows.keys() == ledger.added.keys(), "a row was lost, or is there that nobody added"
@@ -177,7 +178,7 @@ async def check(witnesses: Witnesses, nodes: list[NodeProcess]) -> None:
     assert sorted(ledger.fed) == sorted(ids_by_seq.items()), "a feed missed or doubled a row"
     check_answers(ledger, ids_by_seq)
     witnesses.registers.check()
-    others = [await read_all(node.url, "others") for node in nodes]
+    others = await read_all(urls, "others")
     assert others[0] == others[1] == others[2], "replicas differ"
     there = others[0]
     assert there.keys() <= ledger.allowed.keys()

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 import omendb_ws
 from omendb_ws import Client
 from omendb_ws.errors import ConnectionLost, Internal, Unavailable
+from tests.patience import PATIENCE_SECONDS
 from tests.server.cluster.registers import Registers, made
 
 DIM = 4
@@ -253,11 +254,24 @@ class Witnesses:
 # -- afterwards -----------------------------------------------------------------------------------
 
 
-async def read_all(url: str, name: str) -> dict[int, tuple[int, int, list[float]]]:
-    """What a node shows of every row, by id: seq, what it says, its vector."""
+async def read_all(urls: list[str], name: str) -> list[dict[int, tuple[int, int, list[float]]]]:
+    """What each node shows of every row, by id: seq, what it says, its vector.
+
+    Each once it is as far as any of them: a follower may have something to catch up with.
+    """
+    version = 0
+    for url in urls:
+        async with omendb_ws.connect(url, request_timeout_seconds=120) as db:
+            version = max(version, (await db.describe(name)).version)
+    return [await _read(url, name, version) for url in urls]
+
+
+async def _read(url: str, name: str, version: int) -> dict[int, tuple[int, int, list[float]]]:
     found: dict[int, tuple[int, int, list[float]]] = {}
     async with omendb_ws.connect(url, request_timeout_seconds=120) as db:
-        described = await db.describe(name)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (described := await db.describe(name)).version < version:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         since = {"from_seq": 1, "epoch": described.epoch}
         async with db.feed(name, include=["metadata", "vector"], **since) as feed:
             async for step in feed:

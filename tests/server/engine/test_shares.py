@@ -279,7 +279,7 @@ def a_collection() -> Any:
     """One more that is like no other."""
 
     class One:
-        is_being_prepared = False
+        is_being_prepared = is_dropped = False
         counts = Counts()
 
     return One()
