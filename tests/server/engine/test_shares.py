@@ -279,7 +279,8 @@ def a_collection() -> Any:
     """One more that is like no other."""
 
     class One:
-        is_being_prepared = is_dropped = False
+        is_being_prepared = False
+        is_dropped = True  # of which nothing is touched before
         counts = Counts()
 
     return One()
