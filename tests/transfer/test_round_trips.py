@@ -47,7 +47,8 @@ TYPED = st.fixed_dictionaries(
         "metadata": VALUES,
     },
 )
-METADATA = st.tuples(st.dictionaries(TEXT, VALUES, max_size=4), TYPED).map(lambda of: of[0] | of[1])
+OTHERS = st.dictionaries(TEXT.filter(lambda name: name not in COLUMNS), VALUES, max_size=4)
+METADATA = st.tuples(OTHERS, TYPED).map(lambda of: of[0] | of[1])
 IDS: dict[str, st.SearchStrategy[Any]] = {
     "u64": st.integers(0, 2**64 - 1) | st.sampled_from([2**53 - 1, 2**53, 2**64 - 1]),
     "str": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1,

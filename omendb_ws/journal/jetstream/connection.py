@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from concurrent import futures
 from contextlib import suppress
 from pathlib import Path
@@ -289,10 +289,7 @@ class Connection:
         tasks: set[asyncio.Task[Any]] = self._tasks | called
         if self._keeping is not None:
             tasks |= {self._keeping}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await _end_tasks(tasks)
         client, self._client = self._client, None
         if client is not None:
             with suppress(Exception):
@@ -325,10 +322,22 @@ def _host_and_port(address: SplitResult | ParseResult) -> str:
 async def _end_all_others() -> None:
     """End what is left of clients: one that failed while it closed leaves its tasks behind."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=CONNECT_SECONDS)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await _end_tasks(left)
+
+
+async def _end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel ``tasks`` until they are done.
+
+    Again and again: ``wait_for`` before Python 3.12, which nats-py waits with, drops a
+    cancellation that comes at the moment at which what it waits for is done.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=RETRY_SECONDS)
 
 
 def _heard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

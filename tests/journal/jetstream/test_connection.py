@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +64,27 @@ def test_one_that_fails_while_it_closes_is_replaced(
         del client, subscribed
         gc.collect()
         assert [one for one in caplog.records if one.name == "asyncio"] == []
+
+
+async def deaf_once(began: threading.Event) -> None:
+    """What goes on when it is cancelled, the first time."""
+    began.set()
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    await asyncio.Event().wait()
+
+
+def test_it_closes_though_a_task_drops_its_cancellation(tmp_path: Path) -> None:
+    """As ``wait_for`` before Python 3.12 does now and then."""
+    with nats_server(tmp_path / "nats") as nats:
+        connection = Connection((nats.url,), None, "test")
+        connection.open()
+        began = threading.Event()
+
+        async def begin() -> None:
+            connection.begin(deaf_once(began))
+
+        connection.call(begin())
+        assert began.wait(60)
+        connection.close()
+        assert not connection._thread.is_alive()
