@@ -59,8 +59,9 @@ log = logging.getLogger(__name__)
 _COMPACTION_SECONDS: Final = 0.02
 #: How often a line is logged of a collection whose changes are refused.
 _SAY_US: Final = 10_000_000
-#: What a log refuses with and goes on behind: nothing of what was refused is in it.
-_PASSING: Final = (StorageFull, TooLarge, Unavailable)
+#: What a log refuses with and goes on behind: nothing of what was refused is in it, or (Internal)
+#: whoever follows the log from here on is told.
+_PASSING: Final = (StorageFull, TooLarge, Unavailable, Internal)
 
 
 class Durability:
@@ -286,8 +287,9 @@ class Durability:
             return None
         if change.work is None:
             pending.is_expiring = False
-        if pending.error is not None:  # of a repeated batch: its original's, perhaps
-            raise type(pending.error)(pending.error.message)
+        error = change.error or pending.error  # of a repeated batch: its original's, perhaps
+        if error is not None:
+            raise type(error)(error.message)
         if shard.broken is not None:
             raise Internal(f"the collection {shard.broken} (whether this is logged is unknown)")
         if change.work is not None:

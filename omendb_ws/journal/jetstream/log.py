@@ -7,6 +7,7 @@ record comes back from the stream and counts: not by its acknowledgement.
 After any doubt nothing more is admitted (``error``), and this node takes over from itself: a new
 term, a fence, and the stream followed until that is applied, which decides everything before it.
 What came back by then is settled as safe; the rest is refused, and is void wherever it may be.
+Where the log ends before that is known, what was sent is refused as ``Internal``.
 Where somebody else owns the log meanwhile, or the stream is not what was written, the log is
 *over*: that is settled without a tag. It goes on as a follower then, or is not shown any more.
 
@@ -199,7 +200,7 @@ class StreamLog:
         waiting = self._waiting
         while waiting.queue and not self._is_resolving:
             if self._error is not None:
-                waiting.refuse_queued(_as_refusal(self._error))
+                waiting.refuse_queued(Unavailable(self._error.message))
                 return
             pipeline, writing = self._pipeline, self._writing
             if not pipeline.has_room:
@@ -249,7 +250,7 @@ class StreamLog:
         finally:
             self._waiting.settled(settled)
         if self._followed.judge.term > self._term:
-            self._end_with(Deposed("is owned by another node now"))
+            self._end_with(Deposed("is owned by another node now"), is_decided=True)
             return
         self._finish_passes()
         self._moved.set()
@@ -331,7 +332,7 @@ class StreamLog:
             return
         if self._followed.judge.term != term:
             raise Deposed("is owned by another node now")
-        self._refuse_sent()
+        self._refuse_all(is_decided=True)
         await self._reign()
         self._jetstream.takeovers += 1
         log.warning("%s: taken over again, term %d", self.stored.name, term)
@@ -348,21 +349,20 @@ class StreamLog:
             async with asyncio.timeout(_HEARD_SECONDS):
                 await self._moved.until(lambda: self._is_over)
 
-    def _refuse_sent(self) -> None:
-        """The fence is applied: what has not come back by now never will."""
+    def _refuse_all(self, *, is_decided: bool) -> None:
+        """``is_decided``: a fence is applied, so what has not come back by now never will."""
         assert self._error is not None
         self._retention.give_up_pass()
-        gone = [one.queued for one in self._writing.sent]
+        sent = [one.queued for one in self._writing.sent]
         self._writing.sent.clear()
-        self._waiting.refuse(gone, _as_refusal(self._error))
-        self._waiting.refuse_queued(_as_refusal(self._error))
+        self._waiting.refuse_all(sent, self._error.message, is_decided=is_decided)
 
     # -- the end ----------------------------------------------------------------------------------
 
     def _is_broken(self, error: Broken) -> None:
         self._end_with(BrokenStream(str(error), self._streamed.stream, self._followed.applied))
 
-    def _end_with(self, error: OmenError) -> None:
+    def _end_with(self, error: OmenError, *, is_decided: bool = False) -> None:
         """Nothing more comes of this log: refuse what waits, and have the collection say why."""
         if self._is_over:
             return
@@ -372,7 +372,7 @@ class StreamLog:
         log.log(level, "%s stops: %s", self.stored.name, error.message)
         self._pipeline.end()
         self._tail.stop()
-        self._refuse_sent()
+        self._refuse_all(is_decided=is_decided)
         self._waiting.tell([], error)
         self._moved.set()
 
@@ -391,9 +391,4 @@ class StreamLog:
         self._pipeline.end()
         self._tail.stop()
         self._pumping.cancel()
-        self._refuse_sent()
-
-
-def _as_refusal(error: OmenError) -> OmenError:
-    """What a change is refused with: whatever became of the log, the change is not in it."""
-    return Unavailable(error.message)
+        self._refuse_all(is_decided=False)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from omendb_core.model.errors import OmenError
+from omendb_core.model.errors import Internal, OmenError, Unavailable
 
 from ...runtime.faults import as_error
 from ..interface import Settle
@@ -57,7 +57,7 @@ class Waiting:
             self.tell(tags, None)
 
     def refuse(self, queued: Sequence[Queued], error: OmenError) -> None:
-        """These are not in the log."""
+        """Nobody is told that these are in the log."""
         self._forget(queued)
         tags = _tags_of(queued)
         if tags:
@@ -70,6 +70,15 @@ class Waiting:
             gone = list(self.queue)
             self.queue.clear()
         self.refuse(gone, error)
+
+    def refuse_all(self, sent: Sequence[Queued], why: str, *, is_decided: bool) -> None:
+        """Refuse what was sent, and all in the queue, of which nothing is in the log.
+
+        ``is_decided``: nor is anything of what was sent.
+        """
+        unknown = f"{why} (whether the change was done is unknown)"
+        self.refuse(sent, Unavailable(why) if is_decided else Internal(unknown))
+        self.refuse_queued(Unavailable(why))
 
     def refuse_first(self, error: OmenError) -> None:
         """Refuse what would come next."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omendb_core.model.errors import Unavailable
+from omendb_core.model.errors import Internal, Unavailable
 from omendb_core.model.types import IdKind
 
 from omendb_ws.journal.interface import Damaged, Deposed, Purged
@@ -120,6 +120,27 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_owner_stands_still_wit
         assert_same(stepped.window, new.window)
         new.log.close()
         stepped.following.close()
+
+
+def test_what_was_sent_and_not_decided_is_refused_as_unknown(nats: NatsServer) -> None:
+    """Its owner heard no more of it, and it is there: so nobody is told that it is not."""
+    with stores(nats, "unknown") as (one, two):
+        owner = create(one, definition(ttl=None))
+        owner.append(10)
+        pipeline = owner.log._pipeline  # type: ignore[attr-defined]
+        wait_until(lambda: pipeline.is_empty)
+        one.connection.soon(owner.log._tail.stop)  # type: ignore[attr-defined]
+        acknowledged, sent = pipeline.acknowledged, owner.history.add()
+        owner.log.append(sent, sent)
+        wait_until(lambda: pipeline.acknowledged > acknowledged)
+        one.connection.call(owner.log.end(0.0))  # type: ignore[attr-defined]
+        owner.take()
+        assert owner.refused == [sent]
+        assert isinstance(owner.errors[0], Internal)
+        assert "unknown" in owner.errors[0].message
+        follower = follow(two)
+        assert follower.window.version == owner.window.version + 1
+        follower.following.close()
 
 
 def test_a_slow_follower_receives_so_much_and_no_more_and_catches_up_later(
