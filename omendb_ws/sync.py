@@ -6,6 +6,7 @@
 
 from .client.sync import Client, connect
 from .client.sync_subscriptions import (
+    ClusterWatch,
     CountWatch,
     Feed,
     LiveQuery,
@@ -18,6 +19,7 @@ from .client.sync_subscriptions import (
 
 __all__ = [
     "Client",
+    "ClusterWatch",
     "CountWatch",
     "Feed",
     "LiveQuery",

@@ -18,7 +18,10 @@ from .markdown import MADE, code, first_sentence, table
 
 _WEB = Path(omendb_ws.__file__).parent / "web"
 #: Classes with methods, in the order of the page; all other classes hold attributes only.
-_STREAMS = ("LiveQuery", "MatchFeed", "NovelFeed", "Feed", "CountWatch", "StatsWatch", "MapWatch")
+_STREAMS = (
+    "LiveQuery", "MatchFeed", "NovelFeed", "Feed", "CountWatch", "StatsWatch", "ClusterWatch",
+    "MapWatch",
+)  # fmt: skip
 _ANSWERS = (
     "Answer", "Row", "Rows", "LiveAnswer", "Left", "FeedRows", "Gap", "Added", "Counts", "Snapshot",
     "Description", "UnavailableCollection", "Picture", "Plane", "Backoff",

@@ -24,7 +24,7 @@ from .counts import Counts, CountWatch
 from .descriptions import Description, UnavailableCollection
 from .live import LiveQuery
 from .map import MapWatch, Picture, Plane
-from .stats import StatsWatch
+from .stats import ClusterWatch, StatsWatch
 from .subscriptions import Feed, MatchFeed, NovelFeed
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Answer",
     "Backoff",
     "Client",
+    "ClusterWatch",
     "Connecting",
     "ConnectionLost",
     "CountWatch",

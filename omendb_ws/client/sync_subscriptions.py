@@ -207,6 +207,14 @@ class StatsWatch(Subscription[dict[str, Any]]):
     """
 
 
+class ClusterWatch(Subscription[dict[str, Any]]):
+    """Who is in the cluster, and holds what, whenever that has changed: always the latest.
+
+    Yields what ``cluster`` returns: first that of this moment, then, at most each ``every_ms``,
+    what is so now.
+    """
+
+
 class MapWatch(Subscription[Picture]):
     """A picture of a collection's window along its principal axes, every ``every_ms``.
 

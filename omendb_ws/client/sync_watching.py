@@ -14,6 +14,7 @@ from . import aio
 from .background import Background
 from .given import Examples, Filter, IdsGiven, IncludeNames, Rank, Shape, Vectors
 from .sync_subscriptions import (
+    ClusterWatch,
     CountWatch,
     Feed,
     LiveQuery,
@@ -216,6 +217,16 @@ class SyncWatching:
         """Return an iterator over what ``stats`` returns, one each ``every_ms``."""
         watch = self._aio.watch_stats(collection, every_ms=every_ms)
         return StatsWatch(self, watch, self._background)
+
+    def watch_cluster(self, *, every_ms: int = 1000) -> ClusterWatch:
+        """Return an iterator over what ``cluster`` returns, whenever that has changed.
+
+        Each step is a dict, first that of this moment; ``every_ms`` is the least time between two
+        of them, 100 … 60,000. Raises BadRequest here; Unsupported on a server by itself, Forbidden
+        in the first step or on entering.
+        """
+        watch = self._aio.watch_cluster(every_ms=every_ms)
+        return ClusterWatch(self, watch, self._background)
 
     def watch_map(self, collection: str, *, sample: int = 2000, every_ms: int = 1000) -> MapWatch:
         """Return an iterator over pictures of the window in two dimensions.

@@ -18,7 +18,7 @@ from .given import Examples, Filter, IdsGiven, IncludeNames, Rank, Shape, Vector
 from .live import LiveQuery
 from .map import MapWatch
 from .plain import filter_document
-from .stats import StatsWatch
+from .stats import ClusterWatch, StatsWatch
 from .subscribing import Subscribing
 from .subscriptions import Feed, MatchFeed, NovelFeed, Subscription
 
@@ -209,6 +209,16 @@ class Watching:
         of = None if collection is None else arguments.collection(collection)
         every = arguments.bounded(every_ms, field("stats", "every_ms"))
         return self._held(StatsWatch(self._connection, of, every))
+
+    def watch_cluster(self, *, every_ms: int = 1000) -> ClusterWatch:
+        """Return an async iterator over what ``cluster`` returns, whenever that has changed.
+
+        Each step is a dict, first that of this moment; ``every_ms`` is the least time between two
+        of them, 100 … 60,000. Raises BadRequest here; Unsupported on a server by itself, Forbidden
+        in the first step or on entering.
+        """
+        every = arguments.bounded(every_ms, field("cluster", "every_ms"))
+        return self._held(ClusterWatch(self._connection, every))
 
     def watch_map(self, collection: str, *, sample: int = 2000, every_ms: int = 1000) -> MapWatch:
         """Return an async iterator over pictures of the window in two dimensions.

@@ -159,9 +159,8 @@ class Agenda:
     def _about_broken(self, one: Collection, now: float) -> Act | None:
         """Heal it, or read it again, or leave it to others."""
         broken_for = now - self._broken_since.setdefault(one.key, now)
-        ready = [window.version for window in one.windows.values() if window.is_ready]
         newest = one.newest_broken
-        if max(ready, default=-1) >= newest:
+        if not one.is_stuck:
             is_late = broken_for >= READ_AGAIN_SECONDS
             return Act.READ_AGAIN if is_late and one.owner not in (None, self._me) else None
         having = [name for name, window in one.windows.items() if window.version == newest]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """What a node has of a collection: ``owner``, ``follower``, or ``coming`` until it answers."""
+    """What a node has of a collection: ``owner``, ``follower``, ``coming`` until it answers, or
+    ``broken``: its log is not what was written, and it shows nobody what it has.
+    """
 
     node: str
     version: int
@@ -74,6 +76,14 @@ class Overview(Protocol):
         """What the nodes that are alive have of it, in order of their names."""
 
 
+class Told(NamedTuple):
+    """What a node says of its cluster: the members of a JSON object, and what tells two of these
+    apart."""
+
+    members: bytes
+    digest: bytes
+
+
 #: Told what came of something, by whatever thread: None, or why nothing did.
 Then: TypeAlias = Callable[[Exception | None], None]
 
@@ -84,6 +94,9 @@ class Operations(Protocol):
     def status(self, tenant: str | None) -> Mapping[str, Any]:
         """The reply to ``cluster``; what of it is a tenant's, None: all of it. As it was a moment
         ago, and not to be changed by who gets it."""
+
+    def told(self, tenant: str | None) -> Told:
+        """The same as JSON."""
 
     def check_target(self, node: str) -> None:
         """BadRequest where no collection can be moved to ``node``."""

@@ -86,6 +86,12 @@ class Collection:
         """The newest version that a node kept of it which cannot go on; -1 if there is none."""
         return max((one.version for one in self.windows.values() if one.is_broken), default=-1)
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a node kept more of it, and cannot go on with that, than any answers for."""
+        ready = (one.version for one in self.windows.values() if one.is_ready)
+        return max(ready, default=-1) < self.newest_broken
+
 
 @dataclass(frozen=True, slots=True)
 class View:

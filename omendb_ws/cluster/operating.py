@@ -11,22 +11,26 @@ from typing import Any
 from omendb_core.model.errors import BadRequest
 
 from ..journal.jetstream.store import JetStreamStore
-from .directory import Then
+from .directory import Then, Told
 from .seen import Seen
 from .status import Status
 
 
 class Operating:
-    """By the node of ``seen``, whose ``store`` it is."""
+    """By the node of ``seen``, whose ``store`` it is; ``heals``: see ``Status``."""
 
-    def __init__(self, seen: Seen, store: JetStreamStore) -> None:
+    def __init__(self, seen: Seen, store: JetStreamStore, *, heals: bool) -> None:
         self._seen = seen
         self._store = store
-        self._status = Status(seen, store.servers)
+        self._status = Status(seen, store.servers, heals=heals)
 
     def status(self, tenant: str | None) -> dict[str, Any]:
         """See Operations."""
         return self._status.of(tenant)
+
+    def told(self, tenant: str | None) -> Told:
+        """See Operations."""
+        return self._status.told(tenant)
 
     def check_target(self, node: str) -> None:
         """See Operations."""

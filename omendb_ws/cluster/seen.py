@@ -79,7 +79,7 @@ class Seen:
         """See Overview."""
         owner = self.owner(tenant, name)
         return [
-            Replica(node, window.version, _state(window, node == owner))
+            Replica(node, window.version, state_of(window, node == owner))
             for node, window in sorted(self.windows(tenant, name).items())
         ]
 
@@ -88,8 +88,8 @@ class Seen:
         one, shard = self.by_name.get((tenant, name)), self._catalog.shard_of(tenant, name)
         windows = {} if one is None else dict(one.windows)
         if shard is not None:
-            window = shard.window
-            windows[self._me] = Window(window.version, shard.broken is None, window.rows)
+            window, is_broken = shard.window, shard.broken is not None
+            windows[self._me] = Window(window.version, not is_broken, window.rows, is_broken)
         return windows
 
     def behind(self, one: Collection) -> int:
@@ -116,7 +116,10 @@ def held(shard: Shard) -> Held:
     return Held.OWNING if shard.broken is None else Held.BROKEN
 
 
-def _state(window: Window, is_owner: bool) -> str:
+def state_of(window: Window, is_owner: bool) -> str:
+    """What a window is to its collection, as clients are told."""
+    if window.is_broken:
+        return Held.BROKEN.value
     if not window.is_ready:
         return Held.COMING.value
     return "owner" if is_owner else "follower"

@@ -180,7 +180,7 @@ class Node:
         heals = self._settings.cluster_heal == "auto"
         self.caretaker = Caretaker(name, self._cluster, catalog, self.replicas, heals=heals)
         self.context.overview = self.caretaker.seen
-        self.context.operations = Operating(self.caretaker.seen, self._cluster)
+        self.context.operations = Operating(self.caretaker.seen, self._cluster, heals=heals)
         self.caretaker.begin(storage.stored())
 
     def join(self, open_line: OpenLine) -> None:

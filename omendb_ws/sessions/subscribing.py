@@ -23,9 +23,11 @@ from ..wire.messages import SubscriptionKind
 from .count_streams import leave_count, subscribe_count
 from .live_streams import move_live, subscribe_live
 from .match_streams import subscribe_match
+from .operating import operations, shown_to
 from .reach import Reach, reach
 from .session import Session
 from .subscriptions import maps
+from .subscriptions.clusters import CLUSTER_BYTES, ClusterSubscription
 from .subscriptions.counts import CountSubscription
 from .subscriptions.subscription import (
     STATS_BYTES,
@@ -126,6 +128,26 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
         ticket = session.ticket(request, collection.shard, size, then=subscription.replied)
         session.submit_change(streams.Watch(ticket, collection.shard, subscription))
         return
+    _begin_at_once(session, request, subscription)
+
+
+def _subscribe_cluster(session: Session, request: wire.Subscribe, size: int) -> None:
+    work = operations(session)
+    share = Share(session.account.memory, "this subscription takes")
+    share.resize(CLUSTER_BYTES)
+    subscription = ClusterSubscription(
+        session,
+        session.next_sub(),
+        request.every_ms,
+        share,
+        lambda: work.told(shown_to(session)),
+    )
+    session.remember(subscription)
+    _begin_at_once(session, request, subscription)
+
+
+def _begin_at_once(session: Session, request: wire.Subscribe, subscription: Subscription) -> None:
+    """Answer, and start: the engine has no part in it."""
     session.ok(request.id, {"sub": subscription.sub})
     try:
         subscription.replied(True)
@@ -166,6 +188,7 @@ _SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, in
     "count": subscribe_count,
     "stats": _subscribe_stats,
     "map": _subscribe_map,
+    "cluster": _subscribe_cluster,
 }
 
 

@@ -80,7 +80,7 @@ export interface Description extends Required<Omit<Definition, "if_exists" | "re
 export interface Replica {
   node: string;
   version: number;
-  state: "owner" | "follower" | "coming";
+  state: "owner" | "follower" | "coming" | "broken";
 }
 
 export interface UnavailableCollection {

@@ -9,7 +9,7 @@
  *     await moveOwner(db, "items", "two");
  */
 
-import type { CallOptions, Client } from "./client.js";
+import type { CallOptions, Client, Replica, Subscription } from "./client.js";
 
 /** One node; null is what only operators are told. */
 export interface ClusterNode {
@@ -27,19 +27,46 @@ export interface ClusterNode {
   since: number;
 }
 
+/** Where a collection is. */
+export interface ClusterPlace {
+  tenant: string;
+  collection: string;
+  /** The node that takes its changes; null: none does now. */
+  owner: string | null;
+  /** What nodes have of it, and how far they are. */
+  replicas: Replica[];
+  /**
+   * Null while nodes answer for it. Else its log is not what was written: it is healed soon (`due`), or when
+   * an operator asks for it (`waiting`); or no node has any of it (`lost`).
+   */
+  healing: "due" | "waiting" | "lost" | null;
+}
+
 export interface Cluster {
   /** Who says it. */
   node: string;
+  /** Whether that node is in touch with the others: else all of it is of some time ago. */
+  fresh: boolean;
   collections: number;
   /** How many of them no node owns. */
   ownerless: number;
+  /** How many of them wait until an operator asks for their healing. */
+  waiting: number;
   nodes: ClusterNode[];
+  /** The first 256: those in trouble, then by name. */
+  places: ClusterPlace[];
   /** The servers known; null is what only operators are told. */
   nats: { address: string; connected: boolean }[] | null;
 }
 
 /** As the node that answers knew it a moment ago. Rejects with `forbidden`. */
 export function cluster(db: Client, options?: CallOptions): Promise<Cluster>;
+
+/**
+ * The same, first of this moment, then whenever it has changed: the newest, at most each `every` ms (100 to
+ * 60,000, default 1000). Ends with the error `unsupported` on a server by itself.
+ */
+export function watchCluster(db: Client, options?: { every?: number }): Subscription<Cluster>;
 
 /**
  * Have the node `to` own a collection; null leaves it to the cluster again. Resolves with who owns it now:

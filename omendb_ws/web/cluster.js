@@ -1,9 +1,21 @@
 /** What operators do in a cluster of nodes, beside client.js; cluster.d.ts says what there is. */
 
 import { known, OPTIONS } from "./client/requests.js";
+import { Newest } from "./client/subscription.js";
+
+class ClusterWatch extends Newest {
+  take({ event, sub, ...cluster }) {
+    this.item(cluster);
+  }
+}
 
 export function cluster(db, options) {
   return ask(db, "cluster", {}, options);
+}
+
+export function watchCluster(db, options) {
+  known(options, ["every"]);
+  return new ClusterWatch(db, "cluster", null, options);
 }
 
 export async function moveOwner(db, collection, to, options) {

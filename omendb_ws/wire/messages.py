@@ -38,7 +38,7 @@ from .replies import SnapshotBytes as SnapshotBytes
 Durability = Literal["memory", "everysec", "always"]
 IfExists = Literal["error", "ok"]
 Encoding = Literal["json", "binary"]
-SubscriptionKind = Literal["live", "match", "feed", "novel", "count", "stats", "map"]
+SubscriptionKind = Literal["live", "match", "feed", "novel", "count", "stats", "map", "cluster"]
 #: What answers carry unless asked for more.
 NOTHING = Include()
 #: A collection by name, or by the handle of this connection.

@@ -76,7 +76,9 @@ SERVER_STATS: Final = (
 )  # fmt: skip
 
 #: Fields of ``cluster`` (PROTOCOL section 8).
-CLUSTER: Final = ("node", "collections", "ownerless", "nodes", "nats")
+CLUSTER: Final = (
+    "node", "fresh", "collections", "ownerless", "waiting", "nodes", "places", "nats",
+)  # fmt: skip
 
 _COLLECTION = Field("collection", "name", required=True)
 _INCLUDE = Field("include", "include", choices=("metadata", "vector"))
@@ -192,6 +194,7 @@ SUBSCRIPTION_KINDS: Final[Mapping[str, tuple[Field, ...]]] = MappingProxyType(
             _SLOW_EVERY,
             *_VERSION,
         ),
+        "cluster": (_SLOW_EVERY,),
     }
 )
 #: What a move may change; ``min_score`` may be null.

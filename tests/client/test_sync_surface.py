@@ -26,6 +26,7 @@ TWINS = (
     (subscriptions.MatchFeed, omendb_ws.sync.MatchFeed),
     (counts.CountWatch, omendb_ws.sync.CountWatch),
     (stats.StatsWatch, omendb_ws.sync.StatsWatch),
+    (stats.ClusterWatch, omendb_ws.sync.ClusterWatch),
     (map.MapWatch, omendb_ws.sync.MapWatch),
     (live.LiveQuery, omendb_ws.sync.LiveQuery),
 )

@@ -230,6 +230,10 @@ TEXT_REQUESTS = [
         ),
     ),
     named(
+        "text-subscribe-cluster",
+        asked(m.Subscribe(9, "cluster"), b'{"id":9,"op":"subscribe","kind":"cluster"}'),
+    ),
+    named(
         "text-subscribe-map",
         asked(
             m.Subscribe(9, "map", "items", sample=500),

@@ -9,6 +9,13 @@ from typing import Any, Final
 from .. import reaching
 from ..output import age, plain, print_json, table
 
+#: What becomes of a collection that no node owns, by its ``healing``.
+_TROUBLES: Final = {
+    None: "no node owns it at the moment",
+    "due": "its log is not what was written; it is healed soon",
+    "waiting": "its log is not what was written; it waits to be healed",
+    "lost": "its log is not what was written, and no node has any of it",
+}
 _HEADING: Final = ("node", "state", "owns", "holds", "rows", "up for", "version", "address")
 
 
@@ -36,9 +43,20 @@ def status(
         return
     print(table(_HEADING, [_row(one) for one in found["nodes"]], "llrrrrll"))
     print(f"\n{found['collections']:,} collections, {found['ownerless']:,} without an owner")
+    for one in found["places"]:
+        if one["owner"] is None:
+            print(f"{plain(one['collection'])} of tenant {plain(one['tenant'])}: {_trouble(one)}")
+    if not found["fresh"]:
+        print(f"{plain(found['node'])} cannot reach NATS: this is of some time ago")
     for one in found["nats"] or ():
         is_it = ", which this node uses" if one["connected"] else ""
         print(f"NATS at {plain(one['address'])}{is_it}")
+
+
+def _trouble(place: Mapping[str, Any]) -> str:
+    """Also where a newer server says what this one does not know."""
+    healing = place["healing"]
+    return _TROUBLES.get(healing, plain(healing))
 
 
 def _row(node: Mapping[str, Any]) -> tuple[str, ...]:

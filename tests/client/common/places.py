@@ -90,7 +90,7 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._db, name)
-        if name in ("live", "match", "novel", "feed", "watch_count", "watch_stats", "watch_map"):
+        if name in ("live", "match", "novel", "feed") or name.startswith("watch_"):
             return lambda *args, **named: AwaitedSubscription(method(*args, **named), self._threads)
         return lambda *args, **named: call(self._threads, method, *args, **named)
 

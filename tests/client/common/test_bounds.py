@@ -193,6 +193,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "collection": [one for one in NAMES if one is not None],
         "every_ms": [*NO_INTEGER, 0, 99, 60_001, np.uint16(99)],
     },
+    "watch_cluster": {"every_ms": [*NO_INTEGER, 0, 99, 60_001]},
     "watch_map": {
         "collection": NAMES,
         "sample": [*NO_INTEGER, 0, 99, 20_001],

@@ -101,6 +101,7 @@ async def test_a_match_query_gives_every_added_row_that_scores_enough(db: Any) -
         (lambda db: db.watch_count("items", by="nope"), errors.BadRequest),
         (lambda db: db.watch_count("items", filter={"nope": 1}), errors.BadFilter),
         (lambda db: db.watch_stats("nothing"), errors.NotFound),
+        (lambda db: db.watch_cluster(), errors.Unsupported),
     ],
 )
 async def test_subscriptions_that_cannot_be_raise_their_class(

@@ -46,6 +46,8 @@ from omendb_ws.wire.opcodes import (
     Section,
 )
 
+from .operators import TOLD
+
 VECTORS: Final = Path(__file__).resolve().parents[2] / "vectors"
 PATH: Final = Path(__file__).resolve().parents[3] / "omendb_ws" / "web" / "asyncapi.yaml"
 
@@ -194,7 +196,7 @@ def _by_kind(common: Json) -> list[Json]:
 def _text_replies() -> Json:
     found = {}
     for op in OPS.values():
-        ok = object_of(answered_by(op), (), is_open=True)
+        ok = object_of(TOLD.get(op.name) or answered_by(op), (), is_open=True)
         payload = object_of({"id": INTEGER, "ok": ok}, ("id", "ok"), is_open=False)
         found[f"{op.name}_ok"] = _message(f"{op.name}_ok", payload, _examples_of(op))
     error = {"$ref": "#/components/schemas/error"}
@@ -261,6 +263,7 @@ def _events() -> Json:
             _golden("text-count-push"),
         ),
         "stats": (_event("stats", {**sub, "at": {"type": "number"}}, numbers), []),
+        "cluster": (_event("cluster", {**sub, **TOLD["cluster"]}), []),
         "map": (
             _event("map", {**sub, **version, "basis": INTEGER,
                            "rows": {"type": "array", "items": point}}),

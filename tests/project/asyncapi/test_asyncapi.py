@@ -13,13 +13,16 @@ import pytest
 import yaml
 from websockets.asyncio.client import connect
 
+from omendb_ws.cluster.members import Window
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
 from omendb_ws.web import FILES, load
 from omendb_ws.wire.opcodes import KINDS, OPS
+from tests.cluster.test_status import collection, status_of
 from tests.patience import PATIENCE_SECONDS
 
 from .document import PATH, document, text
+from .operators import TOLD
 
 #: The AsyncAPI initiative's own schema of 3.0.0 (Apache-2.0), as @asyncapi/specs 6.11.1 has it.
 SCHEMA = Path(__file__).parent / "schema-3.0.0.json.gz"
@@ -87,6 +90,16 @@ def test_every_example_is_what_its_message_is_said_to_be() -> None:
 def test_it_is_served() -> None:
     assert "/asyncapi.yaml" in FILES
     assert load("/asyncapi.yaml").plain.body.decode() == text()
+
+
+async def test_what_is_told_of_a_cluster_is_as_described() -> None:
+    kept = {"two": Window(7, False, 0, is_broken=True)}
+    there = {"a": collection("a"), "b": collection("b", None, windows=kept)}
+    for tenant in (None, "default"):
+        told = status_of(there).of(tenant)
+        assert told.keys() == TOLD["cluster"].keys()
+        check("cluster_ok", {"id": 1, "ok": told})
+        check("cluster_event", {"event": "cluster", "sub": 3, **told})
 
 
 async def test_a_conversation_is_as_described() -> None:

@@ -1,21 +1,30 @@
-"""What operators ask of a cluster: ``cluster``."""
+"""What operators ask of a cluster: ``cluster``, and to hear of it again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from omendb_core.model.budget import Budget, Share
 
+import omendb_ws
+from omendb_ws.cluster.directory import Told
 from omendb_ws.net.server import Server
+from omendb_ws.sessions.subscriptions.beats import Beats
+from omendb_ws.sessions.subscriptions.clusters import ClusterSubscription
+from omendb_ws.telemetry.metrics import Metrics
 from omendb_ws.wire.op_table import CLUSTER
 from tests.cli.here import run
 from tests.cli.here import server as server_in_a_thread
 from tests.nats import NatsServer, nats_server
-from tests.patience import eventually, wait_until
+from tests.patience import PATIENCE_SECONDS, eventually, wait_until
 from tests.server.cluster.nodes import node
 from tests.server.cluster.test_several_nodes import follows, knows, pair
-from tests.server.raw import client, running, settings, with_keys
+from tests.server.raw import Raw, client, running, settings, with_keys
 
 
 @pytest.fixture
@@ -42,7 +51,13 @@ async def test_every_node_says_who_is_there_and_holds_how_much(nats: NatsServer)
             await eventually(lambda at=asked: sums(at) == (3, 2, 6))
         said = await raw.ok("cluster")
         assert tuple(said) == CLUSTER
-        assert (said["node"], said["collections"]) == ("one", 2)
+        assert (said["node"], said["fresh"], said["waiting"]) == ("one", True, 0)
+        assert said["collections"] == len(said["places"]) == 2
+        for place in said["places"]:
+            described = await raw.ok("describe", collection=place["collection"])
+            assert place["owner"] == described["owner"]
+            assert [it["state"] for it in place["replicas"]].count("owner") == 1
+            assert (place["tenant"], place["healing"]) == ("default", None)
         said = await other.ok("cluster")
         assert said["nats"] == [{"address": nats.url.removeprefix("nats://"), "connected": True}]
         assert [it["address"] for it in said["nodes"]] == [one.url, two.url]
@@ -50,11 +65,89 @@ async def test_every_node_says_who_is_there_and_holds_how_much(nats: NatsServer)
         assert all(it["since"] > 1.7e9 and it["version"] for it in said["nodes"])
 
 
+async def test_who_subscribes_is_told_at_once_and_whenever_it_has_changed(
+    nats: NatsServer,
+) -> None:
+    async with (
+        node(nats, "one") as one,
+        client(one) as raw,
+        omendb_ws.connect(one.url) as db,
+        db.watch_cluster(every_ms=100) as watch,
+    ):
+        await knows(one, "one")
+        sub = (await raw.ok("subscribe", kind="cluster", every=100))["sub"]
+        assert one.metrics.subscriptions["cluster"] == 2
+        first = await raw.named("cluster")
+        assert (first.pop("event"), first.pop("sub")) == ("cluster", sub)
+        assert tuple(first) == CLUSTER
+        assert first["places"] == []
+        await raw.create("items")
+        await raw.add(1, 2)
+        async with node(nats, "two"):
+            await pushed(raw, lambda said: len(said["nodes"]) == 2)
+        await pushed(raw, lambda said: said["nodes"][1]["state"] == "gone")
+        said = await raw.ok("cluster")
+        assert said["places"][0]["owner"] == "one"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await anext(watch)) != said:
+                pass
+        assert await raw.ok("unsubscribe", sub=sub) == {}
+        await eventually(lambda: one.metrics.subscriptions["cluster"] == 1)
+
+
+async def pushed(raw: Raw, is_so: Callable[[dict[str, Any]], bool]) -> None:
+    """Wait for a push of which something is so."""
+    while not is_so(await raw.named("cluster")):
+        pass
+
+
+async def test_what_was_told_is_not_told_again_and_a_slow_reader_hears_the_newest() -> None:
+    says = [Told(b'"node":"one"', b"1")]
+    offered: list[ClusterSubscription] = []
+
+    def offer(one: ClusterSubscription) -> bool:
+        if offered:
+            return False
+        offered.append(one)
+        return True
+
+    session: Any = SimpleNamespace(
+        context=SimpleNamespace(metrics=Metrics(0.0), beats=Beats()),
+        outbox=SimpleNamespace(offer=offer),
+        account=SimpleNamespace(subscriptions=0),
+        subscriptions={},
+    )
+    share = Share(Budget("max_memory_bytes", 1 << 20), "it takes")
+    watch = ClusterSubscription(session, 3, 60_000, share, lambda: says[-1])
+    session.subscriptions[3] = watch
+    watch.replied(True)
+    assert offered.pop() is watch
+    message = watch.take()
+    assert message is not None
+    assert message.data == b'{"event":"cluster","sub":3,"node":"one"}'
+    watch._tick()
+    assert offered == []
+    says.append(Told(b'"node":"two"', b"2"))
+    watch._tick()
+    says.append(Told(b'"node":"three"', b"3"))
+    watch._tick()
+    assert session.context.metrics.stats_merged == 1
+    message = watch.take()
+    assert message is not None
+    assert message.data == b'{"event":"cluster","sub":3,"node":"three"}'
+    assert watch.take() is None
+    watch.close()
+    assert session.subscriptions == {}
+
+
 async def test_a_server_by_itself_is_of_no_cluster() -> None:
     async with running() as server, client(server) as raw:
-        error = await raw.error("cluster")
-        assert error["code"] == "unsupported"
-        assert await raw.ok("ping") == {}
+        assert await raw.code("cluster") == "unsupported"
+        assert await raw.code("subscribe", kind="cluster") == "unsupported"
+        for fields in ({"every": 99}, {"every": 60001}, {"collection": "items"}):
+            assert await raw.code("subscribe", kind="cluster", **fields) == "bad_request"
+        assert server.metrics.subscriptions["cluster"] == 0
+        assert (await raw.ok("usage"))["use"]["memory_bytes"] == 0
 
 
 async def test_a_tenants_admin_is_told_of_its_own_and_of_no_address(
@@ -74,6 +167,14 @@ async def test_a_tenants_admin_is_told_of_its_own_and_of_no_address(
         assert await reader.code("cluster") == "forbidden"
         said = await other.ok("cluster")
         assert (said["collections"], said["nats"]) == (0, None)
+        assert said["places"] == []
+        await other.ok("subscribe", kind="cluster")
+        assert (await other.named("cluster"))["nats"] is None
+        assert await reader.code("subscribe", kind="cluster") == "forbidden"
+        await root.ok("subscribe", kind="cluster")
+        assert (await root.named("cluster"))["places"][0]["collection"] == "items"
+        await root.ok("auth", token="token-reader")
+        assert (await root.named("ended"))["reason"] == "forbidden"
         (told,) = said["nodes"]
         assert (told["collections"], told["rows"], told["address"]) == (0, 0, None)
 
