@@ -217,6 +217,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "restore_next": {"number": 1, "data": b"1"},
     "restore_end": {"number": 1},
     "evacuate": {"node": "one"},
+    "watch_cluster": {},
 }
 #: What a parameter needs beside it, or instead of others.
 BESIDE: dict[str, dict[str, Any]] = {
