@@ -4,6 +4,8 @@
 
 given.py, arguments.py, arrays.py, ids.py, columns.py, plain.py
     what callers may pass, looked at and made plain, or refused by name: pure.
+given_frames.py, tables.py, html.py
+    data frames as rows, rows as data frames, and what notebooks show of them: pure.
 requests.py, rows.py, answers.py, frames.py, adding.py, view.py
     arguments to messages, messages to results, the judgement of the add pipeline, the answer of a
     live query: pure.

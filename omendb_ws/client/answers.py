@@ -16,6 +16,7 @@ from omendb_core.model.types import F32, F64, U64, Hits, IdKind, Ids
 
 from ..wire import messages
 from ..wire.messages import JsonObject
+from . import html, tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,30 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         return (self[index] for index in range(len(self)))
+
+    def to_arrow(self) -> Any:
+        """A ``pyarrow.Table``: ``id``, ``seq``, ``score``, ``vector`` and the like, where they are
+        there, and each key of the metadata. Raises Unsupported without the extra ``arrow``."""
+        return tables.to_arrow(self._columns(), self.metadata)
+
+    def to_pandas(self) -> Any:
+        """The same as a ``pandas.DataFrame``. Raises Unsupported without the extra ``pandas``."""
+        return tables.to_pandas(self._columns(), self.metadata)
+
+    def to_polars(self) -> Any:
+        """The same as a ``polars.DataFrame``. Raises Unsupported without the extra ``polars``."""
+        return tables.to_polars(self._columns(), self.metadata)
+
+    def _repr_html_(self) -> str:
+        return html.of_rows(self._columns(), self.metadata, self.version)
+
+    def _columns(self) -> dict[str, Any]:
+        """What is there beside metadata, by the names that tables give it."""
+        columns = {
+            "id": self.ids, "seq": self.seqs, "score": self.scores, "rank": self.ranks,
+            "weight": self.weights, "near": getattr(self, "near", None), "vector": self.vectors,
+        }  # fmt: skip
+        return {name: values for name, values in columns.items() if values is not None}
 
     def _near_of(self, index: int) -> int | str | None:
         return None

@@ -72,7 +72,11 @@ def _array(given: Any, name: str) -> NDArray[Any]:
         raise BadVector(f"{name}: must be numbers, not {kind(given)}")
     if isinstance(given, list | tuple | range):
         return _of_list(list(given), name)
-    found = of_another_library(given)
+    try:
+        found = _exchanged(given)
+    except Exception as error:  # of another library: on another device, with a gradient, …
+        why = (str(error).splitlines() or [kind(error)])[0]
+        raise BadVector(f"{name}: cannot be read, {kind(given)} says: {why}") from None
     if found is not None:
         return found
     if isinstance(given, Sequence) and not isinstance(given, memoryview):
@@ -83,13 +87,18 @@ def _array(given: Any, name: str) -> NDArray[Any]:
 def of_another_library(given: Any) -> NDArray[Any] | None:
     """An array of a tensor, a data frame, a column, a buffer of numbers; None for anything else."""
     try:
-        if isinstance(given, memoryview):
-            return None if given.format in ("B", "b", "c") else np.asarray(given)
-        if isinstance(given, array_module.array) or hasattr(given, "__array__"):
-            return np.asarray(given)
-        return np.from_dlpack(given) if hasattr(given, "__dlpack__") else None
+        return _exchanged(given)
     except Exception:  # what another library raises is not ours to know
         return None
+
+
+def _exchanged(given: Any) -> NDArray[Any] | None:
+    """As ``of_another_library``, raising whatever that library does."""
+    if isinstance(given, memoryview):
+        return None if given.format in ("B", "b", "c") else np.asarray(given)
+    if isinstance(given, array_module.array) or hasattr(given, "__array__"):
+        return np.asarray(given)
+    return np.from_dlpack(given) if hasattr(given, "__dlpack__") else None
 
 
 def _of_list(listed: list[Any], name: str) -> NDArray[Any]:

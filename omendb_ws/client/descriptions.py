@@ -11,6 +11,7 @@ from omendb_core.model.errors import DimMismatch, NotFound, OmenError
 from omendb_core.model.types import ColumnType, IdKind, Metric
 
 from ..wire.messages import Durability, JsonObject
+from . import html
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,22 @@ class Description:
     replicas: tuple[Replica, ...] = ()
     shards: int = 1
     versions: tuple[int, ...] = ()
+
+    def _repr_html_(self) -> str:
+        said = [
+            (one.name, getattr(self, one.name)) for one in fields_of(self)
+            if getattr(self, one.name) not in (None, ())
+        ]  # fmt: skip
+        return html.table(["field", "value"], said, self.collection)
+
+
+class Descriptions(list[Description]):
+    """Collections, as a list that notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        shown = ("collection", "rows", "capacity", "dim", "metric", "ids", "version", "bytes")
+        rows = [[getattr(one, name) for name in shown] for one in self]
+        return html.table(shown, rows, f"{len(self)} collection{'' if len(self) == 1 else 's'}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from .arrays import as_vectors, check_dim
 from .columns import part_of, typed_columns
 from .descriptions import Description
 from .given import ColumnGiven, IdsGiven, Metadata, Vectors
+from .given_frames import frame_rows, is_frame, refuse_twice
 from .ids import distinct_ids, ids_of_kind
 from .plain import Objects, metadata_objects
 
@@ -82,8 +83,14 @@ def given_rows(
 ) -> GivenRows:
     """Return what an add was given, refusing what no collection takes: before anything is sent.
 
-    Raises BadVector, DimMismatch, NonFinite, BadId, DuplicateId, BadMetadata, BadRequest.
+    Raises BadVector, DimMismatch, NonFinite, BadId, DuplicateId, BadMetadata, BadRequest,
+    Unsupported.
     """
+    if is_frame(vectors):
+        frame = frame_rows(vectors)
+        refuse_twice(frame.ids is not None, ids, metadata, columns)
+        vectors, metadata = frame.vectors, frame.metadata
+        ids = ids if frame.ids is None else frame.ids
     matrix = as_vectors(vectors)
     count = len(matrix)
     if count == 0:

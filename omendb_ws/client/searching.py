@@ -170,7 +170,7 @@ class Searching(Watching):
             found = await self._connection.within(self._ask_search(name, None, options))
             return found[0]
         vectors = as_vectors(vector, "vector")
-        if isinstance(vector, np.ndarray):
+        if isinstance(vector, np.ndarray) or not vectors.flags.owndata:
             vectors = vectors.copy()  # the caller's may change while this is asked again
         queries = requests.as_queries(vectors)
         found = await self._connection.within(self._search(name, queries, options))

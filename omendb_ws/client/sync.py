@@ -230,6 +230,10 @@ class Client(SyncCopying):
         them; None for ``auto``. ``metadata``: n mappings or None. ``columns``: declared columns by
         name, each n values: arrays, or lists with None for null; faster than ``metadata``.
 
+        ``vectors`` may be a data frame or an Arrow table with a field ``vector``, lists of numbers
+        (the extra ``arrow``): then its field ``id`` is the ids, and its other fields are metadata,
+        by the rules by which files are loaded (docs/how-to/frames.md).
+
         Many rows go out as frames of about 256 KiB, 2 MiB of them under way at a time; the call
         waits while the server is busy, so a producer cannot outrun it. Frames are repeated after a
         reconnect and go in once. If one is refused, the rows before it stay in: the error's ``row``
@@ -248,8 +252,9 @@ class Client(SyncCopying):
         which. Rows of the call that go out in later frames are compared with those before them too.
 
         Raises BadVector, DimMismatch, NonFinite, ZeroNorm, BadId, DuplicateId, BadMetadata,
-        BadFilter, BadRequest, TooLarge, Quota, NotFound, Forbidden, and ConnectionLost where it is
-        not known whether the rows after ``rows_added`` went in.
+        BadFilter, BadRequest, TooLarge, Quota, NotFound, Forbidden, Unsupported (a data frame,
+        without the extra), and ConnectionLost where it is not known whether the rows after
+        ``rows_added`` went in.
         """
         return self._run(
             self._aio.add(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,32 @@ from omendb_core.model.types import ColumnType, IdKind, Ids
 
 from .arrow_layout import Kept, Layout, lay_out
 from .arrow_library import pyarrow, reading
-from .arrow_sources import Source, open_source
+from .arrow_sources import Source, TableSource, open_source
 from .arrow_values import as_json, fits_column, is_binary, lengths, plain
 from .chunks import BadRow, Chunk, FileError, Unit
 from .fields import Fields, without_nulls
 from .file_rows import noticing_cuts, size_of
 from .json_text import BadText, parse_object, refuse_changed_integers
+
+
+class Wrong(NamedTuple):
+    """Of a table the rows that cannot be used: number of the row -> why, by what is wrong."""
+
+    vectors: dict[int, str]
+    #: Vectors that are longer or shorter than the first one.
+    lengths: dict[int, str]
+    ids: dict[int, str]
+    metadata: dict[int, str]
+
+
+class WholeRows(NamedTuple):
+    """All rows of a table: as a ``Chunk``, but for ``wrong``. What stands in a row that is wrong
+    means nothing."""
+
+    vectors: NDArray[Any]
+    ids: Ids | None
+    metadata: list[dict[str, Any]] | None
+    wrong: Wrong
 
 
 class ArrowReader:
@@ -32,9 +52,10 @@ class ArrowReader:
     unit: Unit = "row"
     unused_id: int | None = None
 
-    def __init__(self, file: BinaryIO, name: str, source: Source, fields: Fields) -> None:
+    def __init__(self, file: BinaryIO | None, name: str, source: Source, fields: Fields) -> None:
         self.name, self.rows = name, source.rows
-        self._file, self._size_bytes = file, size_of(file)
+        self._file = file
+        self._size_bytes = None if file is None else size_of(file)
         self._fields, self._source = fields, source
         self._layout: Layout = lay_out(name, source.schema, fields)
         self.ids: IdKind = self._layout.ids
@@ -104,11 +125,27 @@ class ArrowReader:
         """See Reader."""
         self._source.close()
 
+    def whole(self) -> WholeRows:
+        """All rows of a table at once, those that cannot be used among them. Raises FileError."""
+        rows, dim = self.rows or 0, self.dim
+        wrong = Wrong({}, {}, {}, {})
+        if not rows or dim is None:
+            return WholeRows(np.empty((rows, 0)), None, None, wrong)
+        batch = next(self._source.batches(rows))
+        if batch.num_rows < rows:
+            raise FileError(f"{self.name}: more text than a batch of Arrow holds; add it in parts")
+        with reading(self.name):
+            field = plain(batch.column(self._layout.vector))
+            vectors = _vectors(field, dim, wrong.vectors, wrong.lengths)
+            ids = self._ids(batch, 0, self.ids, wrong.ids)
+            metadata = self._metadata(batch, wrong.metadata, self._exact)
+        return WholeRows(vectors, ids, metadata, wrong)
+
     def _chunk(
         self, batch: Any, start: int, dim: int, kind: IdKind, exact: frozenset[int]
     ) -> Chunk:
         wrong: dict[int, str] = {}
-        vectors = _vectors(plain(batch.column(self._layout.vector)), dim, wrong)
+        vectors = _vectors(plain(batch.column(self._layout.vector)), dim, wrong, wrong)
         ids = self._ids(batch, start, kind, wrong)
         metadata = self._metadata(batch, wrong, exact)
         count = batch.num_rows
@@ -202,8 +239,11 @@ def _merge(row: dict[str, Any], value: Any, fields: Fields, at: int, wrong: dict
         row[key] = one
 
 
-def _vectors(array: Any, dim: int, wrong: dict[int, str]) -> NDArray[Any]:
-    """Vectors (n, dim): a view where none is null and all have ``dim`` elements."""
+def _vectors(array: Any, dim: int, nulls: dict[int, str], others: dict[int, str]) -> NDArray[Any]:
+    """Vectors (n, dim): a view where none is null and all have ``dim`` elements.
+
+    ``nulls`` and ``others`` hear of rows that are null, or of another length.
+    """
     count = len(array)
     if array.null_count == 0:
         flat = plain(array.flatten())
@@ -213,9 +253,9 @@ def _vectors(array: Any, dim: int, wrong: dict[int, str]) -> NDArray[Any]:
     out = np.zeros((count, dim), np.float64)
     for at, vector in enumerate(array.to_pylist()):
         if vector is None or any(value is None for value in vector):
-            wrong[at] = "its vector is null" if vector is None else "a value of its vector is null"
+            nulls[at] = "its vector is null" if vector is None else "a value of its vector is null"
         elif len(vector) != dim:
-            wrong[at] = f"its vector has {len(vector)} dimensions, not {dim}"
+            others[at] = f"its vector has {len(vector)} dimensions, not {dim}"
         else:
             out[at] = vector
     return out
@@ -231,3 +271,9 @@ def open_ipc(file: BinaryIO, name: str, fields: Fields) -> ArrowReader:
     """Open Arrow IPC, the file or the stream format. Raises FileError."""
     pyarrow()
     return ArrowReader(file, name, open_source(file, name, is_parquet=False), fields)
+
+
+def open_table(table: Any, name: str, fields: Fields) -> ArrowReader:
+    """Read a ``pyarrow.Table`` by the rules of files. Raises FileError."""
+    with reading(name):
+        return ArrowReader(None, name, TableSource(table), fields)

@@ -1,4 +1,4 @@
-"""Where record batches come from: a Parquet file, an Arrow IPC file, or a stream of either.
+"""Where record batches come from: a Parquet file, an Arrow IPC file, a stream, a table in memory.
 
 Invariant: every batch that leaves here was validated to the last value, so that nothing that lies
 in a file makes anybody read beside a buffer. (pyarrow itself trusts what it reads: of 3,000 IPC
@@ -164,6 +164,30 @@ class PipeSource:
     def close(self) -> None:
         """See Source."""
         self._file.close()
+
+
+class TableSource:
+    """See Source. A table of this process, as one batch."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table.combine_chunks()
+        self.schema = table.schema
+        self.rows: int | None = table.num_rows
+
+    def batches(self, rows: int) -> Iterator[Any]:
+        """See Source."""
+        yield from _sliced(map(validated, self._table.to_batches()), rows)
+
+    def values(self, at: int) -> Iterator[Any]:
+        """See Source."""
+        return iter(self._table.column(at).chunks)
+
+    def extremes(self, at: int) -> tuple[Any, Any] | None:
+        """See Source."""
+        return None
+
+    def close(self) -> None:
+        """See Source."""
 
 
 def open_source(file: BinaryIO, name: str, *, is_parquet: bool) -> Source:

@@ -31,12 +31,12 @@ def size_of(file: BinaryIO) -> int | None:
 
 
 @contextmanager
-def noticing_cuts(file: BinaryIO, size_bytes: int | None) -> Iterator[None]:
+def noticing_cuts(file: BinaryIO | None, size_bytes: int | None) -> Iterator[None]:
     """Turn FileError into CutShort where ``file`` has become shorter than ``size_bytes``."""
     try:
         yield
     except FileError as error:
-        if size_bytes is None or (size_of(file) or 0) >= size_bytes:
+        if file is None or size_bytes is None or (size_of(file) or 0) >= size_bytes:
             raise
         raise CutShort(f"{error} (it was cut short while it was read)") from error
 
