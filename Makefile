@@ -3,7 +3,8 @@
 #   make test     run every test                               make clean   remove what was made
 #   make style    ruff    make types    mypy        make bench-aims, -full, -live   more of it
 #   make docs     the documentation as a site      make reference   docs/reference/ from the code
-#   make release  what is released, in dist/       make test-lowest, test-newest, test-sdist, -wheel, -s3
+#   make release  what is released, in dist/       make test-lowest, test-newest, test-sdist, -wheel, -s3,
+#                                                  -integrations
 # Another interpreter: make PYTHON=python3.13 run
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: run test test-newest test-lowest test-sdist test-wheel test-s3 release style types docs reference bench bench-aims bench-full bench-live soak torture clean
+.PHONY: run test test-newest test-lowest test-sdist test-wheel test-s3 test-integrations release style types docs reference bench bench-aims bench-full bench-live soak torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
@@ -23,6 +24,12 @@ test: $(VENV)/.installed-test
 # Backups in a store that speaks S3 (moto's, on this machine); without its extra they are skipped.
 test-s3: $(VENV)/.installed-test $(VENV)/.installed-s3-test
 	$(BIN)/python -m pytest tests/cli/test_s3.py
+
+# What is built on frameworks, by their own tests too. In an environment of its own: they bring plugins
+# of pytest along.
+test-integrations:
+	$(MAKE) VENV=build/integrations build/integrations/.installed-test build/integrations/.installed-integration-test
+	build/integrations/bin/python -m pytest tests/integrations
 
 # Of all that is allowed, what an install takes now; TESTS names some only.
 TESTS ?= tests
@@ -99,7 +106,7 @@ SHAPED := $(addprefix tests/,core/search/test_shaped_hard_data.py core/search/te
 # What `make test` does in a bounded size: killed servers, lost power, broken disks, odd searches,
 # grants, odd bytes for whatever reads any (FUZZ_SECONDS, divided among the targets).
 FUZZ_SECONDS ?= 1200
-torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz test-s3
+torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz test-s3 test-integrations
 	$(BIN)/python -m tests.torture.kill --rounds 500
 	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
 	CLUSTER_ROUNDS=200 CLUSTER_NODE_ROUNDS=500 $(BIN)/python -m pytest --timeout 7200 tests/server/cluster/test_rounds.py

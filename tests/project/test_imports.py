@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import omendb_ws
 from tests.project import rooms
 from tests.project.pages import ROOT
 
@@ -217,6 +218,22 @@ def test_loads_and_dumps_know_clients_and_files_and_print_nothing() -> None:
             name.startswith("omendb_ws.")
             and not name.startswith("omendb_ws.journal.archive")  # what snapshots are, as bytes
             and name.split(".")[1] not in {"client", "files", "transfer", "wire", "errors"}
+        )
+    ]
+    assert wrong == []
+
+
+def test_integrations_import_what_users_import_and_nothing_imports_them() -> None:
+    public = {*omendb_ws.__all__, "integrations"}
+    wrong = [
+        where(path, line, name)
+        for path in sources(SERVER)
+        for name, line in imports(path)
+        if name.startswith(("omendb_ws.", "omendb_core"))
+        and (
+            name.split(".")[:2] == ["omendb_ws", "integrations"]
+            if SERVER / "integrations" not in path.parents
+            else name.split(".")[0] == "omendb_core" or name.split(".")[1] not in public
         )
     ]
     assert wrong == []
