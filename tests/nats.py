@@ -31,6 +31,8 @@ class NatsServer:
         self._directory = directory
         self._more = [*(["-js"] if has_jetstream else []), *more]
         self._port = -1
+        #: Where it is monitored, with ``-m`` among ``more``.
+        self.monitor = ""
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(exist_ok=True)
 
@@ -58,8 +60,10 @@ class NatsServer:
         try:
             wait_until(is_ready)
             [file] = ports.glob("*.ports")
-            [url] = json.loads(file.read_text())["nats"]
+            told = json.loads(file.read_text())
+            [url] = told["nats"]
             self._port = int(url.rpartition(":")[2])
+            self.monitor = next(iter(told.get("monitoring", [])), "")
         except BaseException:
             self.kill()
             raise

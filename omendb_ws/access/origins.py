@@ -95,3 +95,9 @@ def _normal_host(text: str) -> str | None:
         except ValueError:
             return None
     return host
+
+
+def listens_on_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches what listens on ``host``."""
+    parsed = parse_host(f"[{host}]" if ":" in host else host)
+    return parsed is not None and parsed.port is None and is_loopback(parsed.host)

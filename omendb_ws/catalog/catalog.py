@@ -46,7 +46,7 @@ class Catalog:
     """Collections by (tenant, name), and what they reserve.
 
     ``has_journal``: whether anything but ``memory`` can be promised; ``is_in_cluster``: whether
-    logs are streams, which are ``everysec``.
+    logs are streams, of all collections: what each can promise is known to the store.
     """
 
     def __init__(
@@ -176,10 +176,13 @@ class Catalog:
         self._refuse_over_collections(tenant)
         windows = self._new_windows(tenant, definition, names)
         made = [
-            Shard(tenant, name, durability, window, now_seconds, replicas=replicas)
+            Shard(
+                tenant, name, durability, window, now_seconds, replicas=replicas,
+                has_log=self.has_log(durability),
+            )
             for name, window in zip(names, windows, strict=True)
-        ]
-        if durability != "memory":
+        ]  # fmt: skip
+        if self.has_log(durability):
             for shard in made:
                 shard.follows = self._dropping.get((tenant, shard.name))
         entry = self._list(*made)
@@ -335,14 +338,13 @@ class Catalog:
             and (one.pending is None or one.name == name)
         )
 
+    def has_log(self, durability: Durability) -> bool:
+        """Whether what is done to a collection is logged."""
+        return self._is_in_cluster or durability != "memory"
+
     def refuse_durability(self, durability: Durability) -> None:
         """Unsupported where nothing here can promise it."""
-        if self._is_in_cluster:
-            if durability != "everysec":
-                raise Unsupported(
-                    f"durability: {durability!r} is not supported in a cluster; everysec is"
-                )
-        elif durability != "memory" and not self._has_journal:
+        if self.has_log(durability) and not (self._has_journal or self._is_in_cluster):
             raise Unsupported(
                 f"durability: {durability!r} needs a data directory, and this server has none;"
                 " start it with --data-dir DIRECTORY (the setting data_dir)"

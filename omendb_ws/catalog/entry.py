@@ -48,6 +48,11 @@ class Entry:
             shard.listed = self.listed
 
     @property
+    def has_log(self) -> bool:
+        """Whether what is done to it is logged."""
+        return self.shards[0].pending is not None
+
+    @property
     def epoch(self) -> str:
         """Changes when its history may have."""
         return self.shard.epoch if self.whole is None else self.whole.epoch

@@ -200,6 +200,13 @@ class Replicas:
             shard.name, shard.window.version,
         )  # fmt: skip
 
+    async def begin_anew(self, stored: Stored) -> None:
+        """The log of a collection that is in memory only is lost, and nobody has its window: go on
+        with an empty one, under a new epoch. NotFound, Unavailable, StorageFailed, StorageFull.
+        """
+        await asyncio.wrap_future(self._storage.begin_anew(stored))
+        log.error("%s was in memory only, and is lost: it begins anew, empty", stored.name)
+
     async def read_again(self, shard: Shard) -> None:
         """Let a broken shard go; follow its log anew. As ``follow``."""
         stored = log_of(shard).stored

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import orjson
-from omendb_core.model.errors import BadRequest, Internal, NotFound, OmenError, Unavailable
+from omendb_core.model.errors import BadRequest, NotFound, OmenError, Unavailable
 from omendb_core.model.logged import ProducerState
 from omendb_core.restored import Restored
 
@@ -222,11 +222,13 @@ class Restore:
         head, all_ = self._head, self._all
         window = all_.catalog.new_window(self._memory, head.definition)
         restored = Restored(window, head.checkpoint, self._producers, head.rows)
-        if self._durability != "memory":
+        durability = self._durability
+        assert durability is not None
+        if all_.catalog.has_log(durability):
             assert all_.storage is not None
             shard = self._shard(restored)
             manifest = Manifest(
-                self._tenant, self.name, head.definition, _durable(self._durability), shard.epoch,
+                self._tenant, self.name, head.definition, durability, shard.epoch,
                 all_.catalog.default_replicas,
             )  # fmt: skip
             self._manifest = manifest
@@ -274,12 +276,6 @@ class Restore:
         """What time it is for its rows: they have aged by what the machines' clocks moved on."""
         passed_us = max(0, self._all.wall_us() - head.wall_us)
         return max(head.now_us, head.checkpoint.time_us) + passed_us
-
-
-def _durable(durability: Durability | None) -> Any:
-    if durability not in ("everysec", "always"):
-        raise Internal(f"{durability} has no log")
-    return durability
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,8 @@ here is that somebody does, soon, and that nothing is moved twice.
 * One that should not hold it lets it go once all those that should are ready.
 * Of a collection whose stream is not what was written, nodes keep what they have (*broken*).
   Nobody who has less takes it over; the one that has most *heals* it, once all had the time to say
-  what they have. Where another node owns it all the same, it is read again.
+  what they have. Where another node owns it all the same, it is read again. One that was in the
+  memory of NATS only, and that nobody has, *begins anew*: that it is empty its new epoch says.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Act(Enum):
     LET_GO = "let go"
     HEAL = "heal"
     READ_AGAIN = "read again"
+    BEGIN_ANEW = "begin anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +167,12 @@ class Agenda:
             return Act.READ_AGAIN if is_late and one.owner not in (None, self._me) else None
         having = [name for name, window in one.windows.items() if window.version == newest]
         is_first = placed(one.key, 1, having, one.first) == [self._me]
-        is_to_be = (self._heals or one.is_to_be_healed) and newest > 0 and is_first
-        return Act.HEAL if is_to_be and broken_for >= HEAL_SECONDS else None
+        is_to_be = (self._heals or one.is_to_be_healed) and is_first
+        if not is_to_be or broken_for < HEAL_SECONDS:
+            return None
+        if newest > 0:
+            return Act.HEAL
+        return Act.BEGIN_ANEW if one.is_in_memory else None
 
     def _since(self, known: dict[str, float], key: str, is_so: bool, now: float) -> float:
         if is_so:

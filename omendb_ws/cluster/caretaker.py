@@ -212,8 +212,13 @@ class Caretaker:
     def _begin(self, step: Step) -> None:
         one, shard = self.seen.view.collections.get(step.key), self._shards().get(step.key)
         doing: Coroutine[Any, Any, object]
-        if step.act is Act.FOLLOW:
+        if step.act is Act.BEGIN_ANEW:
             assert one is not None
+            doing = self._replicas.begin_anew(Stored(one.key, one.tenant, one.name))
+        elif step.act is Act.FOLLOW or (step.act is Act.READ_AGAIN and shard is None):
+            assert one is not None
+            if step.act is Act.READ_AGAIN:
+                self._catalog.held.drop(one.tenant, one.name)
             if self._catalog.is_taken(one.tenant, one.name):
                 return  # by the one before it, which goes first
             self._hold_elsewhere(one.tenant, one.name, one.key, ELSEWHERE)

@@ -64,7 +64,7 @@ class Collection:
 
     ``owner`` is the node that owns it, is alive and not broken, ``windows`` those of nodes that are
     alive.
-    ``is_to_be_healed``: an operator asked for it.
+    ``is_to_be_healed``: an operator asked for it. ``is_in_memory``: its stream goes with NATS.
     """
 
     key: str
@@ -75,6 +75,7 @@ class Collection:
     owner: str | None
     windows: Mapping[str, Window]
     is_to_be_healed: bool = False
+    is_in_memory: bool = False
 
     @property
     def ready(self) -> frozenset[str]:
@@ -215,7 +216,7 @@ class Members:
                 owner = None
             collections[key] = Collection(
                 key, tenant, name, int(value.get("replicas", 1)), value.get("owner"),
-                owner, held, key in self._entries.healing,
+                owner, held, key in self._entries.healing, "memory" in value,
             )  # fmt: skip
         is_fresh = self._heard_at is not None and now - self._heard_at < GONE_SECONDS
         return View(

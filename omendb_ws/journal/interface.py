@@ -44,8 +44,8 @@ from omendb_core.model.errors import OmenError, Unavailable
 from omendb_core.model.logged import Checkpoint, KeptRows
 from omendb_core.model.types import Definition, WindowLimits
 
-#: Durabilities that have a log; ``memory`` has none.
-Durability = Literal["everysec", "always"]
+#: ``memory`` has a log in a cluster only, in the memory of NATS.
+Durability = Literal["memory", "everysec", "always"]
 
 #: ``settle(tags, error)``: these appends are safe (None), or refused. Called on a thread of the
 #: journal, never twice at once, tags in the order of their appends; it must not raise or wait.

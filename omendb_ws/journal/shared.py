@@ -26,3 +26,7 @@ class SharedStore(Store, Protocol):
         time_us: int,
     ) -> Receiving:
         """As ``receive``, in place of ``old``, whose log is not what was written."""
+
+    def begin_anew(self, stored: Stored, limits: WindowLimits) -> None:
+        """Have a collection that is in memory only begin with nothing, under a new epoch: its log
+        is lost, and nobody has its window. Waits. NotFound of any other; as ``create``."""

@@ -127,6 +127,12 @@ class Storage:
             self._store.renew, old, manifest, checkpoint, self._limits, time_us
         )
 
+    def begin_anew(self, stored: Stored) -> Future[None]:
+        """Have a collection that is in memory only begin with nothing."""
+        if not isinstance(self._store, SharedStore):
+            raise Unsupported("this server's logs are its own")
+        return self._thread.submit(self._store.begin_anew, stored, self._limits)
+
     def finish_receiving(self, receiving: Receiving, settle: Settle) -> Future[Log]:
         """All of its rows have come."""
         return self._thread.submit(receiving.finish, settle)

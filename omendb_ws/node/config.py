@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from ..access.jwks_url import is_fit_for_keys
 from ..access.jwt_keys import HMAC_ALGORITHMS, SIGNATURE_ALGORITHMS
-from ..access.origins import is_loopback, parse_host, parse_origin
+from ..access.origins import listens_on_loopback, parse_origin
 from ..access.proxies import TrustedProxies
 from ..access.roles import parse_roles
 from ..runtime.event_loops import EventLoop
@@ -40,6 +40,7 @@ LEAST_MESSAGES: Final = 4
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 #: Names of files and hosts that a system takes: not empty, without NUL.
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
+MonitorAddress = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+$")]
 #: A name that stands in names of streams and subjects; as ``journal.jetstream.names`` has it.
 ClusterWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
 
@@ -109,6 +110,10 @@ class Settings(BaseModel):
     )
     cluster_heal: Literal["auto", "ask"] = Field(
         "auto", description="When a collection whose stream was lost is made of a window."
+    )
+    cluster_monitors: Annotated[tuple[MonitorAddress, ...], Field(strict=False)] = Field(
+        (),
+        description="Monitoring ports of the NATS servers (http://host:8222), for always.",
     )
     default_durability: Literal["memory", "everysec", "always"] = Field(
         default_factory=lambda data: "memory" if _has_no_log(data) else "everysec",
@@ -267,7 +272,7 @@ class Settings(BaseModel):
     def warnings(self) -> tuple[str, ...]:
         """What works and is unwise."""
         found = []
-        if not self.needs_tokens and not _listens_on_loopback(self.host):
+        if not self.needs_tokens and not listens_on_loopback(self.host):
             found.append(
                 f"ANYBODY who reaches {self.host} may read, change and drop everything: there is no"
                 " api_key_file. (allow_origins keeps web pages away, and no other program.)"
@@ -284,8 +289,8 @@ class Settings(BaseModel):
     @classmethod
     def _journal_for_durability(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("cluster") is not None:
-            if value != "everysec":
-                raise ValueError("unsupported in a cluster, where collections are everysec")
+            if value == "always" and not info.data.get("cluster_monitors", ("",)):
+                raise ValueError("unsupported without cluster_monitors, which say who flushes")
         elif value != "memory" and info.data.get("data_dir", "") is None:
             raise ValueError("unsupported without a data directory: set data_dir")
         return value
@@ -364,7 +369,7 @@ class Settings(BaseModel):
             origins.append(str(origin))
         host = info.data.get("host")
         is_open = not any(info.data.get(name) is not None for name in LOGIN_FIELDS)
-        if not origins and is_open and host is not None and not _listens_on_loopback(host):
+        if not origins and is_open and host is not None and not listens_on_loopback(host):
             raise ValueError(
                 f"host {host} is reachable by others, and without keys any web page could drive"
                 " this server: name the origins that may, or set api_key_file"
@@ -393,8 +398,3 @@ class Settings(BaseModel):
                 missing = "tls_key_file" if value is None else "tls_certificate_file"
                 raise ValueError(f"TLS needs both files: {missing} is not set")
         return value
-
-
-def _listens_on_loopback(host: str) -> bool:
-    parsed = parse_host(f"[{host}]" if ":" in host else host)
-    return parsed is not None and parsed.port is None and is_loopback(parsed.host)

@@ -72,7 +72,9 @@ def open_store(settings: Settings, open_local: Callable[[str], Store]) -> Store 
         servers = tuple(settings.cluster.split(","))
         credentials, cluster = settings.cluster_credentials, settings.cluster_name
         name = settings.node_name
-        return JetStreamStore(ClusterPlace(servers, credentials, cluster, name, VERSION))
+        monitors = settings.cluster_monitors
+        place = ClusterPlace(servers, credentials, cluster, name, VERSION, monitors)
+        return JetStreamStore(place)
     data_dir = settings.data_dir
     if data_dir is None:
         return None

@@ -100,7 +100,7 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
             return
         took_effect(session, "create", collection.name)
         handle = session.open(collection)
-        if collection.durability == "memory":
+        if not collection.has_log:
             visible = shown(session, collection)
             session.ok(request.id, {**collection.shard.describe(visible), "handle": handle})
         else:

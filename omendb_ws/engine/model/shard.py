@@ -56,9 +56,10 @@ class Shard:
     """A window of a named collection. What that is called and made of is everybody's to read.
 
     ``listed`` is the loop's, all else that changes is the engine's; the loop sets it before the
-    engine has heard of it. ``pending`` is None for ``memory``. ``broken`` says why the window can
-    no longer be trusted: after a fault in the middle of a change, or as its log says; None while it
-    is sound.
+    engine has heard of it. ``pending`` is None where there is no log (for ``memory``, but in a
+    cluster): ``has_log`` says it of one that is new, and whoever opens a log sets it. ``broken``
+    says why the window can no longer be trusted: after a fault in the middle of a change, or as
+    its log says; None while it is sound.
     """
 
     #: The version of the window when it was let go of.
@@ -73,6 +74,8 @@ class Shard:
         now_seconds: float,
         epoch: str | None = None,
         replicas: int = 1,
+        *,
+        has_log: bool = False,
     ) -> None:
         self.tenant = tenant
         self.name = name
@@ -95,7 +98,7 @@ class Shard:
         #: Why it is gone here although there is such a collection: other nodes have it.
         self.left: str | None = None
         self.broken: str | None = None
-        self.pending: PendingChanges | None = None if durability == "memory" else PendingChanges()
+        self.pending: PendingChanges | None = PendingChanges() if has_log else None
         self.scan_cost = ScanCost()
         #: Of scans by the engine, with helpers, and whether a batch was cut into pieces or not.
         self.batch_cost = ScanCost()

@@ -66,7 +66,6 @@ class Lifecycle:
         work.shard.follows = None
         storage, shard = self.storage, work.shard
         assert storage is not None
-        assert shard.durability != "memory"
         manifest = Manifest(
             shard.tenant,
             shard.name,

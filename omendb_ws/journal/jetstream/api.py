@@ -10,7 +10,7 @@ import asyncio
 import base64
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 from omendb_core.model.errors import Unavailable
@@ -67,6 +67,7 @@ class JetStream:
     def __init__(self, connection: Connection, bucket: str) -> None:
         self.connection = connection
         self.bucket = bucket
+        self.bucket_stream = f"KV_{bucket}"
         self.replicas = 1
         self.max_payload_bytes = 0
         self._request_seconds = REQUEST_SECONDS
@@ -90,7 +91,7 @@ class JetStream:
             )
         self.replicas = 3 if info.get("cluster") else 1
         config = {
-            "name": f"KV_{self.bucket}",
+            "name": self.bucket_stream,
             "subjects": [f"$KV.{self.bucket}.>"],
             "max_msgs_per_subject": 1,
             "discard": "new",
@@ -119,7 +120,7 @@ class JetStream:
 
     async def _is_made(self, config: dict[str, Any]) -> bool:
         try:
-            await self.request(f"STREAM.CREATE.KV_{self.bucket}", config)
+            await self.request(f"STREAM.CREATE.{self.bucket_stream}", config)
         except ApiError as error:
             if error.number in _FORMING:
                 return False
@@ -133,14 +134,16 @@ class JetStream:
 
     # -- streams ----------------------------------------------------------------------------------
 
-    async def create_stream(self, name: str, subject: str) -> None:
-        """A stream of its own for a collection."""
+    async def create_stream(
+        self, name: str, subject: str, storage: Literal["file", "memory"] = "file"
+    ) -> None:
+        """A stream of its own for a collection, in the files or the memory of its servers."""
         await self.request(
             f"STREAM.CREATE.{name}",
             {
                 "name": name,
                 "subjects": [subject],
-                "storage": "file",
+                "storage": storage,
                 "num_replicas": self.replicas,
                 "allow_atomic": True,
                 "retention": "limits",
@@ -155,6 +158,12 @@ class JetStream:
         """Its ``first_seq``, ``last_seq``, ``bytes``. ApiError where there is none."""
         state: dict[str, Any] = (await self.request(f"STREAM.INFO.{name}"))["state"]
         return state
+
+    async def servers_of(self, name: str) -> set[str]:
+        """The names of the servers that a stream is on. ApiError, Unavailable."""
+        cluster = (await self.request(f"STREAM.INFO.{name}")).get("cluster") or {}
+        leader = cluster.get("leader") or self.connection.client._server_info["server_name"]
+        return {leader} | {one["name"] for one in cluster.get("replicas") or ()}
 
     async def delete_stream(self, name: str) -> None:
         """Have no such stream."""
@@ -186,7 +195,7 @@ class JetStream:
     async def listing(self) -> tuple[set[str], int]:
         """The keys of all entries, and the last revision of any that is among them."""
         found = await self.request(
-            f"STREAM.INFO.KV_{self.bucket}", {"subjects_filter": self.subject_of(">")}
+            f"STREAM.INFO.{self.bucket_stream}", {"subjects_filter": self.subject_of(">")}
         )
         state, prefix = found["state"], self.subject_of("")
         subjects = state.get("subjects") or {}
@@ -200,7 +209,7 @@ class JetStream:
         """An entry; None if there is none."""
         try:
             found = await self.request(
-                f"STREAM.MSG.GET.KV_{self.bucket}", {"last_by_subj": self.subject_of(key)}
+                f"STREAM.MSG.GET.{self.bucket_stream}", {"last_by_subj": self.subject_of(key)}
             )
         except ApiError as error:
             if error.is_not_found:
@@ -223,7 +232,7 @@ class JetStream:
 
     async def remove(self, key: str) -> None:
         """Have no such entry, without a trace of it."""
-        await self.request(f"STREAM.PURGE.KV_{self.bucket}", {"filter": self.subject_of(key)})
+        await self.request(f"STREAM.PURGE.{self.bucket_stream}", {"filter": self.subject_of(key)})
 
     async def _ask(self, subject: str, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
         from nats import errors

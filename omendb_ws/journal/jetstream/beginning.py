@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, Literal
 
 from omendb_core.model.errors import Unavailable
 from omendb_core.model.logged import Checkpoint
@@ -30,7 +30,8 @@ async def begin_stream(
     On the connection's thread. ApiError, Unavailable; ValueError where that does not fit.
     """
     jetstream = streamed.jetstream
-    await jetstream.create_stream(streamed.stream, streamed.subject)
+    storage: Literal["file", "memory"] = "memory" if manifest.durability == "memory" else "file"
+    await jetstream.create_stream(streamed.stream, streamed.subject, storage)
     term = await streamed.ownership.take(0, from_others=True)
     buffers, _ = encode(checkpoint_body(manifest, checkpoint), term, 0)
     messages = messages_of(buffers, jetstream.max_payload_bytes)

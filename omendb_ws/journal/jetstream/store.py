@@ -1,13 +1,6 @@
-"""The collections of a cluster: a stream and two entries each, by a name that is never used again.
+"""The logs of a cluster's collections: the ``Store`` of a node, over one connection to NATS.
 
-::
-
-    def.TENANT.NAME    the key of its stream, and how far it is: making, made, dropping
-    own.KEY            who should append to it
-    OMENDB-CLUSTER-KEY its stream, which begins with a checkpoint that says all of it
-
-A collection is there while its definition says ``made``. What a node that died was making or
-dropping is taken away at the next start.
+Waits for what the connection's thread does; ``definitions.py`` is what that knows of collections.
 """
 
 from __future__ import annotations
@@ -20,32 +13,22 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unavailable
+from omendb_core.model.errors import NotFound, OmenError, StorageFailed, StorageFull, Unavailable
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import WindowLimits
 
 from ..interface import Following, Log, Manifest, NatsNumbers, Receiving, Recovery, Settle, Stored
 from .api import ApiError, JetStream
-from .beginning import begin_stream
 from .bucket_watch import BucketWatch, Watcher
 from .connection import Connection
+from .definitions import Begun, Definitions
+from .flushing import flushing_servers, refuse_other_servers
 from .following import StreamFollowing
 from .log import StreamLog
-from .names import (
-    bucket,
-    defined_by,
-    definition_entry,
-    healing_entry,
-    held_entry,
-    node_entry,
-    secret_entry,
-    stream,
-)
-from .ownership import Ownership
+from .names import bucket, healing_entry, held_entry, node_entry, secret_entry
 from .presence import Presence
 from .receiving import Arrivals, StreamReceiving
 from .recovery import StreamRecovery
-from .streamed import Streamed
 from .wishes import Wishes
 
 log = logging.getLogger(__name__)
@@ -58,8 +41,8 @@ _FULL: Final = frozenset({10023, 10028, 10047, 10077})
 
 @dataclass(frozen=True, slots=True)
 class ClusterPlace:
-    """Where a node belongs: servers of NATS, a .creds file or None, the cluster, its own name, and
-    the version of its software.
+    """Where a node belongs: servers of NATS, a .creds file or None, the cluster, its own name, the
+    version of its software, and where these servers are monitored.
     """
 
     servers: tuple[str, ...]
@@ -67,25 +50,29 @@ class ClusterPlace:
     cluster: str
     node: str
     version: str = ""
+    monitors: tuple[str, ...] = ()
 
 
 class JetStreamStore:
     """``interface.SharedStore`` over NATS. Raises connection.Refused, Unavailable, ExtraMissing."""
 
     def __init__(self, place: ClusterPlace) -> None:
-        self._cluster = place.cluster
+        self._monitors = place.monitors
         self._node = place.node
         self._incarnation = secrets.token_hex(8)
         self.connection = Connection(place.servers, place.credentials, f"omendb-ws {place.node}")
         self._jetstream = JetStream(self.connection, bucket(place.cluster))
         self._presence = Presence(self._jetstream, place.node, self._incarnation, place.version)
+        self._definitions = Definitions(
+            self._jetstream, place.cluster, place.node, self._incarnation, self.drop
+        )
         self._watch: BucketWatch | None = None
         self._saying: asyncio.Task[None] | None = None
         self.connection.open()
         try:
             self._call("begin", self._jetstream.begin())
             self._call("begin", self._presence.begin())
-            self._call("begin", self._clear())
+            self._call("begin", self._definitions.clear())
         except BaseException:
             self.close()
             raise
@@ -98,29 +85,25 @@ class JetStreamStore:
 
     def stored(self) -> list[Stored]:
         """See Store."""
-        return [
-            Stored(value["key"], tenant, name)
-            for tenant, name, value in self._call("list", self._definitions())
-            if value["state"] == "made"
-        ]
+        return self._call("list", self._definitions.made())
 
     def recover(self, stored: Stored, limits: WindowLimits) -> Recovery:
         """See Store. The log is taken over from whoever had it."""
-        recovery = StreamRecovery(self._streamed(stored, limits))
+        recovery = StreamRecovery(self._definitions.streamed(stored, limits))
         recovery.begin()
         return recovery
 
     def follow(self, stored: Stored, limits: WindowLimits) -> Following:
         """See SharedStore."""
-        following = StreamFollowing(self._streamed(stored, limits))
+        following = StreamFollowing(self._definitions.streamed(stored, limits))
         following.open()
         return following
 
     def create(self, manifest: Manifest, limits: WindowLimits, settle: Settle) -> Log:
         """See Store."""
         stored = self._new(manifest)
-        log_, publish = self._made(stored, manifest, Checkpoint(), limits, settle)
-        publish()
+        log_, say = self._made(stored, manifest, Checkpoint(), limits, settle)
+        self._publish(log_, say)
         return log_
 
     def receive(
@@ -129,8 +112,8 @@ class JetStreamStore:
         """See Store."""
         arrivals = Arrivals()
         stands = replace(checkpoint, time_us=max(time_us, checkpoint.time_us))
-        log_, publish = self._made(self._new(manifest), manifest, stands, limits, arrivals)
-        return StreamReceiving(log_, arrivals, publish)
+        log_, say = self._made(self._new(manifest), manifest, stands, limits, arrivals)
+        return StreamReceiving(log_, arrivals, lambda: self._publish(log_, say))
 
     def renew(
         self,
@@ -144,9 +127,17 @@ class JetStreamStore:
         arrivals = Arrivals()
         stands = replace(checkpoint, time_us=max(time_us, checkpoint.time_us))
         new = self._new(manifest)
-        beginning = self._renewed(old, new, manifest, stands, limits, arrivals)
-        log_, publish = self._call("renew", beginning)
-        return StreamReceiving(log_, arrivals, publish)
+        beginning = self._definitions.renew(old, new, manifest, stands, limits, arrivals)
+        log_, say = self._call("renew", beginning)
+        return StreamReceiving(log_, arrivals, lambda: self._publish(log_, say))
+
+    def begin_anew(self, stored: Stored, limits: WindowLimits) -> None:
+        """See SharedStore."""
+        manifest = self._call("begin anew", self._definitions.of_memory(stored))
+        if manifest is None:
+            raise NotFound(f"collection: {stored.name!r} is not in memory only")
+        began = self.renew(stored, manifest, Checkpoint(), limits, 0)
+        began.finish(lambda tags, error: None).close()
 
     def ask_to_heal(self, key: str) -> None:
         """Say that an operator wants a collection healed. Waits."""
@@ -162,18 +153,36 @@ class JetStreamStore:
         checkpoint: Checkpoint,
         limits: WindowLimits,
         settle: Settle,
-    ) -> tuple[StreamLog, Callable[[], None]]:
-        """``_create``, of which nothing is left where it fails."""
+    ) -> Begun:
+        """A log that is begun; nothing is left of it where that fails. Unsupported for ``always``
+        where it is not known of all its servers that they flush."""
+        is_always = manifest.durability == "always"
+        flushing = flushing_servers(self._monitors) if is_always else None
+        beginning = self._definitions.create(stored, manifest, checkpoint, limits, settle)
         try:
-            return self._call("create", self._create(stored, manifest, checkpoint, limits, settle))
+            begun = self._call("create", beginning)
+            if flushing is not None:
+                for name in (self._definitions.stream_of(stored), self._jetstream.bucket_stream):
+                    servers = self._call("create", self._jetstream.servers_of(name))
+                    refuse_other_servers(flushing, servers)
+            return begun
         except Exception:
             with suppress(Exception):  # else the next start does
-                self._call("create", self._take_away(stored))
+                self._call("create", self._definitions.take_away(stored))
+            raise
+
+    def _publish(self, log_: StreamLog, say: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Say that a collection is there; where that fails nothing of it is."""
+        try:
+            self._call("create", say())
+        except BaseException:
+            with suppress(Exception):  # else the next start does
+                log_.drop()
             raise
 
     def drop(self, stored: Stored) -> None:
         """See Store."""
-        self._call("drop", self._drop(stored))
+        self._call("drop", self._definitions.drop(stored))
 
     def close(self) -> None:
         """See Store."""
@@ -228,7 +237,7 @@ class JetStreamStore:
 
     def clear(self, stored: Stored) -> None:
         """Take away what a node that is gone was making or dropping."""
-        self._call("clear", self._take_away(stored))
+        self._call("clear", self._definitions.take_away(stored))
 
     def wish(
         self,
@@ -266,131 +275,7 @@ class JetStreamStore:
         connection = self.connection
         return NatsNumbers(connection.is_connected, connection.losses, self._jetstream.takeovers)
 
-    # -- on the connection's thread ---------------------------------------------------------------
-
-    async def _create(
-        self,
-        stored: Stored,
-        manifest: Manifest,
-        checkpoint: Checkpoint,
-        limits: WindowLimits,
-        settle: Settle,
-    ) -> tuple[StreamLog, Callable[[], None]]:
-        """A log behind ``checkpoint``, and what says that its collection is made."""
-        entry = definition_entry(manifest.tenant, manifest.name)
-        there = await self._jetstream.get(entry)
-        if there is not None and there.value.get("state") == "made":
-            raise Unavailable(
-                f"collection: another node has just made {manifest.name!r}; try again"
-            )
-        if there is not None:
-            raise Unavailable(
-                f"collection: the one that was {manifest.name!r} before is in the cluster still;"
-                " drop it again"
-            )
-        value = self._value(stored, "making") | {"replicas": manifest.replicas}
-        try:
-            revision = await self._jetstream.put(entry, value, 0)
-        except ApiError as error:
-            if error.is_wrong_last:
-                raise Unavailable(
-                    f"collection: another node makes {manifest.name!r} now; try again"
-                ) from error
-            raise
-        log_ = await begin_stream(self._streamed(stored, limits), manifest, checkpoint, settle)
-        made = value | {"state": "made"}
-        return log_, lambda: self._publish(log_, self._jetstream.put(entry, made, revision))
-
-    async def _renewed(
-        self,
-        old: Stored,
-        new: Stored,
-        manifest: Manifest,
-        checkpoint: Checkpoint,
-        limits: WindowLimits,
-        settle: Settle,
-    ) -> tuple[StreamLog, Callable[[], None]]:
-        """As ``_create``, of a collection that is there; what it had by then goes at the end."""
-        entry = definition_entry(old.tenant, old.name)
-        there = await self._jetstream.get(entry)
-        if there is None or (there.value["key"], there.value["state"]) != (old.key, "made"):
-            raise Unavailable("collection: it was dropped, or is healed already")
-        value = there.value | {"renewing": new.key}
-        revision = await self._jetstream.put(entry, value, there.revision)
-        if "renewing" in there.value:  # a node died of it, or comes too late: it cannot switch now
-            await self._take_away(replace(old, key=there.value["renewing"]))
-        log_ = await begin_stream(self._streamed(new, limits), manifest, checkpoint, settle)
-        made = there.value | {"key": new.key}
-        made.pop("renewing", None)
-
-        async def switch() -> None:
-            await self._jetstream.put(entry, made, revision)
-            await self._take_away(old)
-
-        return log_, lambda: self._publish(log_, switch())
-
-    def _publish(self, log_: StreamLog, saying: Coroutine[Any, Any, object]) -> None:
-        """Say that a collection is there; where that fails nothing of it is."""
-        try:
-            self._call("create", saying)
-        except BaseException:
-            with suppress(Exception):  # else the next start does
-                log_.drop()
-            raise
-
-    async def _drop(self, stored: Stored) -> None:
-        entry = definition_entry(stored.tenant, stored.name)
-        there = await self._jetstream.get(entry)
-        if there is not None and there.value.get("key") == stored.key:
-            value = there.value | self._value(stored, "dropping")
-            await self._jetstream.put(entry, value, there.revision)
-        await self._take_away(stored)
-
-    async def _take_away(self, stored: Stored) -> None:
-        """Take out what there is of a collection, its definition last."""
-        entry = definition_entry(stored.tenant, stored.name)
-        there = await self._jetstream.get(entry)
-        is_all = there is not None and there.value.get("key") == stored.key
-        renewing = there.value.get("renewing") if there is not None and is_all else None
-        for key in (stored.key, renewing):
-            if key is not None:
-                await self._jetstream.delete_stream(stream(self._cluster, key))
-                await self._ownership(key).forget()
-        await self._jetstream.remove(healing_entry(stored.key))
-        if is_all:
-            await self._jetstream.remove(entry)
-
-    async def _clear(self) -> None:
-        """Take away what was never finished, and what was dropped, by nobody who may be alive."""
-        nodes = [key for key in await self._jetstream.entries() if key.startswith("node.")]
-        found = [await self._jetstream.get(node) for node in nodes]
-        alive = {entry.value.get("incarnation") for entry in found if entry is not None}
-        for tenant, name, value in await self._definitions():
-            if value["state"] != "made" and value.get("by") not in alive:
-                await self._take_away(Stored(value["key"], tenant, name))
-
-    async def _definitions(self) -> list[tuple[str, str, dict[str, Any]]]:
-        found = []
-        for key in await self._jetstream.entries():
-            names = defined_by(key)
-            entry = await self._jetstream.get(key) if names else None
-            if names and entry is not None:
-                found.append((*names, entry.value))
-        return found
-
     # -- its own ----------------------------------------------------------------------------------
-
-    def _value(self, stored: Stored, state: str) -> dict[str, Any]:
-        return {"key": stored.key, "state": state, "by": self._incarnation}
-
-    def _ownership(self, key: str) -> Ownership:
-        return Ownership(self._jetstream, self._node, self._incarnation, key)
-
-    def _streamed(self, stored: Stored, limits: WindowLimits) -> Streamed:
-        ownership = self._ownership(stored.key)
-        return Streamed(
-            self._jetstream, self._cluster, stored, ownership, limits, lambda: self.drop(stored)
-        )
 
     def _call(self, doing: str, work: Coroutine[Any, Any, _Result]) -> _Result:
         try:

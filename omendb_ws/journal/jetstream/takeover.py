@@ -19,13 +19,16 @@ _RETRY_SECONDS: Final = 0.25
 
 
 async def state_of(streamed: Streamed) -> dict[str, int]:
-    """Its ``first_seq``, ``last_seq``, ``bytes``. Broken if there is no stream; Unavailable."""
+    """Its ``first_seq``, ``last_seq``, ``bytes``. Broken if there is no stream, or nothing in it;
+    Unavailable."""
     try:
         state = await streamed.jetstream.stream_state(streamed.stream)
     except ApiError as error:
         if error.is_not_found:
             raise Broken("the stream is not there any more") from error
         raise
+    if not state["messages"]:
+        raise Broken("there is nothing in the stream any more")
     return {name: int(state[name]) for name in ("first_seq", "last_seq", "bytes")}
 
 

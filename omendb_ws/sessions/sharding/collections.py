@@ -33,7 +33,7 @@ def create(session: Session, request: wire.Create, collection: Entry, size: int)
     whole, context = whole_of(collection), session.context
     took_effect(session, "create", collection.name)
     handle, visible = session.open(collection), shown(session, collection)
-    if collection.durability == "memory":
+    if not collection.has_log:
         session.ok(request.id, {**whole.describe(visible), "handle": handle})
         return
     ticket = session.ticket(request, whole, size, description_bytes(collection))

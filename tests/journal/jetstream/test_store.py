@@ -62,7 +62,7 @@ def recovered(opened: JetStreamStore) -> tuple[list[Logged], Log, Settled]:
 
 
 def state(opened: JetStreamStore, log: Log) -> dict[str, Any]:
-    name = f"OMENDB-{opened._cluster}-{log.stored.key}"
+    name = opened._definitions.stream_of(log.stored)
     return opened.connection.call(opened._jetstream.stream_state(name))
 
 

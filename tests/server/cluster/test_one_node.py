@@ -206,15 +206,6 @@ async def test_a_stream_that_was_deleted_stops_its_collection_and_no_other(
         await raw.create("items")
 
 
-async def test_other_durabilities_are_refused(nats: NatsServer) -> None:
-    async with served(nats) as raw:
-        for durability in ("memory", "always"):
-            refused = await raw.error(
-                "create", collection="items", dim=2, capacity=10, durability=durability
-            )
-            assert refused["code"] == "unsupported"
-
-
 async def test_dropped_collections_leave_nothing(nats: NatsServer) -> None:
     async with node(nats) as server, client(server) as raw:
         await raw.create("items")

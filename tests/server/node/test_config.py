@@ -286,6 +286,10 @@ def test_keys_for_tokens_that_do_not_go_together_are_refused(
             {"cluster": "nats://a:1", "node_name": "one", "default_durability": "always"},
             "default_durability",
         ),
+        (
+            {"cluster": "nats://a:1", "node_name": "one", "cluster_monitors": "nats://a:8222"},
+            "cluster_monitors",
+        ),
     ],
 )
 def test_settings_of_a_cluster_that_do_not_go_together_are_refused(
@@ -325,6 +329,7 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
         "cluster_ca_file": str(readable),
         "node_name": "one",
         "advertise": "ws://host:1/v1",
+        "cluster_monitors": "http://host:8222",
     }
     annotation: Any = Settings.model_fields[name].annotation
     choices = get_args(annotation)

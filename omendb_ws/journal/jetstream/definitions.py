@@ -1,0 +1,194 @@
+"""The collections of a cluster as its bucket has them: made, renewed, dropped, taken away.
+
+::
+
+    def.TENANT.NAME    the key of its stream, and how far it is: making, made, dropping
+    own.KEY            who should append to it
+    OMENDB-CLUSTER-KEY its stream, which begins with a checkpoint that says all of it
+
+A collection is there while its definition says ``made``. What a node that died was making or
+dropping is taken away at the next start. Of one that is in the memory of NATS the definition says
+all (``memory``), since its stream goes with the servers. On the connection's thread.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from omendb_core.model.errors import Unavailable
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import WindowLimits
+
+from ..interface import Manifest, Settle, Stored
+from ..local.openings import manifest_json, manifest_of
+from .api import ApiError, JetStream
+from .beginning import begin_stream
+from .log import StreamLog
+from .names import defined_by, definition_entry, healing_entry, stream
+from .ownership import Ownership
+from .streamed import Streamed
+
+#: A log, and what says that its collection is there; once, by whoever waits.
+Begun: TypeAlias = tuple[StreamLog, Callable[[], Coroutine[Any, Any, object]]]
+
+
+class Definitions:
+    """Of one cluster, for the process ``incarnation`` of ``node``.
+
+    ``drop`` takes a collection out, and waits. Everything else raises ApiError, Unavailable.
+    """
+
+    def __init__(
+        self,
+        jetstream: JetStream,
+        cluster: str,
+        node: str,
+        incarnation: str,
+        drop: Callable[[Stored], None],
+    ) -> None:
+        self._jetstream = jetstream
+        self._cluster = cluster
+        self._node = node
+        self._incarnation = incarnation
+        self._drop = drop
+
+    def streamed(self, stored: Stored, limits: WindowLimits) -> Streamed:
+        """A collection's stream, and what this node works on it with."""
+        ownership = self._ownership(stored.key)
+        return Streamed(
+            self._jetstream, self._cluster, stored, ownership, limits, lambda: self._drop(stored)
+        )
+
+    def stream_of(self, stored: Stored) -> str:
+        """What a collection's stream is called."""
+        return stream(self._cluster, stored.key)
+
+    async def made(self) -> list[Stored]:
+        """The collections that are there."""
+        return [
+            Stored(value["key"], tenant, name)
+            for tenant, name, value in await self._all()
+            if value["state"] == "made"
+        ]
+
+    async def create(
+        self,
+        stored: Stored,
+        manifest: Manifest,
+        checkpoint: Checkpoint,
+        limits: WindowLimits,
+        settle: Settle,
+    ) -> Begun:
+        """Begin a log behind ``checkpoint``."""
+        entry = definition_entry(manifest.tenant, manifest.name)
+        there = await self._jetstream.get(entry)
+        if there is not None and there.value.get("state") == "made":
+            raise Unavailable(
+                f"collection: another node has just made {manifest.name!r}; try again"
+            )
+        if there is not None:
+            raise Unavailable(
+                f"collection: the one that was {manifest.name!r} before is in the cluster still;"
+                " drop it again"
+            )
+        value = self._value(stored, "making") | {"replicas": manifest.replicas}
+        if manifest.durability == "memory":
+            value["memory"] = manifest_json(manifest)
+        try:
+            revision = await self._jetstream.put(entry, value, 0)
+        except ApiError as error:
+            if error.is_wrong_last:
+                raise Unavailable(
+                    f"collection: another node makes {manifest.name!r} now; try again"
+                ) from error
+            raise
+        log = await begin_stream(self.streamed(stored, limits), manifest, checkpoint, settle)
+        made = value | {"state": "made"}
+        return log, lambda: self._jetstream.put(entry, made, revision)
+
+    async def renew(
+        self,
+        old: Stored,
+        new: Stored,
+        manifest: Manifest,
+        checkpoint: Checkpoint,
+        limits: WindowLimits,
+        settle: Settle,
+    ) -> Begun:
+        """As ``create``, of a collection that is there; what it had by then goes at the end."""
+        entry = definition_entry(old.tenant, old.name)
+        there = await self._jetstream.get(entry)
+        if there is None or (there.value["key"], there.value["state"]) != (old.key, "made"):
+            raise Unavailable("collection: it was dropped, or is healed already")
+        value = there.value | {"renewing": new.key}
+        revision = await self._jetstream.put(entry, value, there.revision)
+        if "renewing" in there.value:  # a node died of it, or comes too late: it cannot switch now
+            await self.take_away(replace(old, key=there.value["renewing"]))
+        log = await begin_stream(self.streamed(new, limits), manifest, checkpoint, settle)
+        made = there.value | {"key": new.key}
+        made.pop("renewing", None)
+
+        async def switch() -> None:
+            await self._jetstream.put(entry, made, revision)
+            await self.take_away(old)
+
+        return log, switch
+
+    async def of_memory(self, stored: Stored) -> Manifest | None:
+        """What a collection is made of that is in the memory of NATS, under a new epoch; None of
+        any other."""
+        there = await self._jetstream.get(definition_entry(stored.tenant, stored.name))
+        if there is None or there.value.get("key") != stored.key or "memory" not in there.value:
+            return None
+        manifest = manifest_of(there.value["memory"])
+        return replace(manifest, epoch=secrets.token_hex(8))
+
+    async def drop(self, stored: Stored) -> None:
+        """Take a collection out; where that breaks off it is not there any more either."""
+        entry = definition_entry(stored.tenant, stored.name)
+        there = await self._jetstream.get(entry)
+        if there is not None and there.value.get("key") == stored.key:
+            value = there.value | self._value(stored, "dropping")
+            await self._jetstream.put(entry, value, there.revision)
+        await self.take_away(stored)
+
+    async def take_away(self, stored: Stored) -> None:
+        """Take out what there is of a collection, its definition last."""
+        entry = definition_entry(stored.tenant, stored.name)
+        there = await self._jetstream.get(entry)
+        is_all = there is not None and there.value.get("key") == stored.key
+        renewing = there.value.get("renewing") if there is not None and is_all else None
+        for key in (stored.key, renewing):
+            if key is not None:
+                await self._jetstream.delete_stream(stream(self._cluster, key))
+                await self._ownership(key).forget()
+        await self._jetstream.remove(healing_entry(stored.key))
+        if is_all:
+            await self._jetstream.remove(entry)
+
+    async def clear(self) -> None:
+        """Take away what was never finished, and what was dropped, by nobody who may be alive."""
+        nodes = [key for key in await self._jetstream.entries() if key.startswith("node.")]
+        found = [await self._jetstream.get(node) for node in nodes]
+        alive = {entry.value.get("incarnation") for entry in found if entry is not None}
+        for tenant, name, value in await self._all():
+            if value["state"] != "made" and value.get("by") not in alive:
+                await self.take_away(Stored(value["key"], tenant, name))
+
+    async def _all(self) -> list[tuple[str, str, dict[str, Any]]]:
+        found = []
+        for key in await self._jetstream.entries():
+            names = defined_by(key)
+            entry = await self._jetstream.get(key) if names else None
+            if names and entry is not None:
+                found.append((*names, entry.value))
+        return found
+
+    def _value(self, stored: Stored, state: str) -> dict[str, Any]:
+        return {"key": stored.key, "state": state, "by": self._incarnation}
+
+    def _ownership(self, key: str) -> Ownership:
+        return Ownership(self._jetstream, self._node, self._incarnation, key)
