@@ -21,7 +21,8 @@ from .seen import Seen, state_of
 #: Collections that are told of one by one: 100 to 600 bytes each.
 MOST_PLACES: Final = 256
 #: What becomes of a collection whose log is not what was written, and which no node shows any more:
-#: it waits until an operator asks for its healing; it is healed soon; nobody has any of it.
+#: it waits until an operator asks for its healing; it is healed soon, or begins anew if it was in
+#: memory only; nobody has any of it.
 WAITING: Final = "waiting"
 DUE: Final = "due"
 LOST: Final = "lost"
@@ -74,7 +75,7 @@ class Status:
         """What becomes of a collection that no node shows any more; None of any other."""
         if not one.is_stuck:
             return None
-        if one.newest_broken == 0:
+        if one.newest_broken == 0 and not one.is_in_memory:
             return LOST
         return DUE if self._heals or one.is_to_be_healed else WAITING
 

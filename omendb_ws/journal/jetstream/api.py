@@ -27,6 +27,8 @@ _RETRY_SECONDS: Final = 0.25
 #: Of servers that start: nobody leads them yet, or too few are there.
 _FORMING: Final = frozenset({10008, 10005, 10009, 10004})
 NOT_FOUND: Final = frozenset({10059, 10037, 10014})  # stream, message, consumer
+#: No room in memory, on disk, or in the account: what was to be stored is not.
+FULL: Final = frozenset({10002, 10023, 10028, 10047})
 WRONG_LAST: Final = frozenset({10071, 10164})
 NAME_IN_USE: Final = 10058
 #: Below it there are no atomic batches.
@@ -46,6 +48,11 @@ class ApiError(Exception):
     def is_not_found(self) -> bool:
         """Whether what was asked for is not there."""
         return self.number in NOT_FOUND
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there was no room for it."""
+        return self.number in FULL
 
     @property
     def is_wrong_last(self) -> bool:

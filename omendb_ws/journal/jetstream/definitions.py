@@ -147,12 +147,19 @@ class Definitions:
         return replace(manifest, epoch=secrets.token_hex(8))
 
     async def drop(self, stored: Stored) -> None:
-        """Take a collection out; where that breaks off it is not there any more either."""
+        """Take a collection out; where that breaks off it is not there any more either.
+
+        Unless NATS has no room: its stream makes some, and only then it can be said.
+        """
         entry = definition_entry(stored.tenant, stored.name)
         there = await self._jetstream.get(entry)
         if there is not None and there.value.get("key") == stored.key:
             value = there.value | self._value(stored, "dropping")
-            await self._jetstream.put(entry, value, there.revision)
+            try:
+                await self._jetstream.put(entry, value, there.revision)
+            except ApiError as error:
+                if not error.is_full:
+                    raise
         await self.take_away(stored)
 
     async def take_away(self, stored: Stored) -> None:

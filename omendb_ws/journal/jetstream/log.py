@@ -24,13 +24,13 @@ from contextlib import suppress
 from typing import Any, Final
 
 from omendb_core.model.change import Change
-from omendb_core.model.errors import OmenError, StorageFailed, TooLarge, Unavailable
+from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, TooLarge, Unavailable
 from omendb_core.model.logged import Checkpoint
 
 from ...runtime.faults import as_error
 from ..interface import Deposed, Following, LogNumbers, Manifest, Settle
 from ..local.compaction import LogCompaction, Passes
-from ..local.groups import Done, Queued, Turn, size_of
+from ..local.groups import Queued, size_of
 from .api import ApiError
 from .broken import BrokenStream
 from .followed import Followed
@@ -83,11 +83,9 @@ class StreamLog:
         standing = followed.tracker.checkpoint()
         self._passes = Passes(self.manifest.definition, CHECKPOINT_BYTES, standing)
         self.compaction = LogCompaction(
-            self._passes,
-            self.put,
-            lambda: self._error is None and self.has_room,
+            self._passes, self.put, lambda: self._error is None and self.has_room,
             lambda: self._retention.bytes,
-        )
+        )  # fmt: skip
         self.statements = StreamStatements(self.manifest.definition, standing, self.put)
         self._written_bytes = 0
         self._writing: Writing
@@ -146,14 +144,11 @@ class StreamLog:
 
     def numbers(self) -> LogNumbers:
         """See Log."""
+        waiting, kept = self._waiting, len(self._followed.checkpoints)
         return LogNumbers(
-            bytes=self._retention.bytes,
-            segments=len(self._followed.checkpoints),
-            pending_bytes=self._waiting.pending_bytes,
-            flushes=self._waiting.settlements,
-            unflushed_seconds=0.0,
-            written_bytes=self._written_bytes,
-        )
+            self._retention.bytes, kept, waiting.pending_bytes, waiting.settlements, 0.0,
+            self._written_bytes,
+        )  # fmt: skip
 
     def close(self) -> None:
         """See Log."""
@@ -181,7 +176,7 @@ class StreamLog:
         )
         self._pipeline = Pipeline(
             self._jetstream, self._streamed.subject, self._followed.applied, self._wake.set,
-            self._doubt,
+            self._doubt, self._is_full,
         )  # fmt: skip
         await self._pipeline.begin()
         self._wake.set()
@@ -200,7 +195,7 @@ class StreamLog:
         waiting = self._waiting
         while waiting.queue and not self._is_resolving:
             if self._error is not None:
-                waiting.refuse_queued(Unavailable(self._error.message))
+                waiting.refuse_queued(self._error)
                 return
             pipeline, writing = self._pipeline, self._writing
             if not pipeline.has_room:
@@ -259,22 +254,14 @@ class StreamLog:
 
     def _came_back(self, record: Record) -> Queued:
         """What of ours a record is that counts. Raises Broken."""
-        sent = self._writing.sent
-        if not sent or sent[0].checksum != record.checksum:
-            raise Broken("it holds what this node, its owner, did not append")
-        one = sent.popleft()
-        logged = one.queued[0]
-        if not isinstance(logged, Turn | Done):
-            self._followed.tracker.follow(logged)
-        elif one.begins_pass:
+        one = self._writing.came_back(record)
+        if one.begins_pass:
             self._retention.begin_pass()
         return one.queued
 
     def _finish_passes(self) -> None:
         """Passes of compaction all of whose rows have come back are over; purge what may go."""
-        sent = self._writing.sent
-        while sent and sent[0].checksum is None:
-            sent.popleft()
+        while self._writing.end_pass():
             self._retention.end_pass()
         if self._error is None:
             self._retention.purge()
@@ -332,14 +319,35 @@ class StreamLog:
             return
         if self._followed.judge.term != term:
             raise Deposed("is owned by another node now")
-        self._refuse_all(is_decided=True)
-        await self._reign()
+        await self._go_on()
         self._jetstream.takeovers += 1
         log.warning("%s: taken over again, term %d", self.stored.name, term)
+
+    async def _go_on(self) -> None:
+        """What was sent is decided: what has not come back is not there. Unavailable."""
+        self._refuse_all(is_decided=True)
+        await self._reign()
         self._is_resolving = False
         if not self._waiting.must_rewind:
             self._error = None
         self._wake.set()
+
+    def _is_full(self, why: str, last: int) -> None:
+        """NATS has no room, and nothing that was sent is in the stream behind sequence ``last``."""
+        if not (self._is_over or self._is_resolving):
+            self._is_resolving = True
+            self._error = StorageFull(f"collection: the cluster's NATS has no room: {why}")
+            self._connection.begin(self._stop_at(last))
+
+    async def _stop_at(self, last: int) -> None:
+        """Refuse what there is no room for, and let the next change try again."""
+        await self._moved.until(lambda: self._followed.applied >= last or self._is_over)
+        try:
+            if not self._is_over:
+                await self._go_on()
+        except OmenError as error:  # the connection is lost
+            self._is_resolving = False
+            self._doubt(error.message)
 
     async def _hear_of_it(self) -> None:
         """Another node owns it: what of ours stands before its fence counts still."""
@@ -353,9 +361,7 @@ class StreamLog:
         """``is_decided``: a fence is applied, so what has not come back by now never will."""
         assert self._error is not None
         self._retention.give_up_pass()
-        sent = [one.queued for one in self._writing.sent]
-        self._writing.sent.clear()
-        self._waiting.refuse_all(sent, self._error.message, is_decided=is_decided)
+        self._waiting.refuse_all(self._writing.give_up(), self._error, is_decided=is_decided)
 
     # -- the end ----------------------------------------------------------------------------------
 

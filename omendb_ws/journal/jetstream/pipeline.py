@@ -3,6 +3,9 @@
 Each is published with the sequence that must be the stream's last, so none is stored unless all
 before it are. Acknowledgements come in that order. Anything else (a refusal, another sequence,
 silence, a lost connection) is *doubt*: nothing more is sent, and ``doubt`` is called, once.
+
+One refusal leaves no doubt: NATS has no room. Then nothing that is behind it can be stored either;
+once all of that is refused, too, ``full`` is called instead, once.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from .api import JetStream
+from .api import ApiError, JetStream
 from .ownership import WINDOW, store_batch
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ ACKNOWLEDGED_SECONDS: Final = 5.0
 class Pipeline:
     """Into the stream of ``subject``, behind ``last_sequence``; on the connection's thread.
 
-    ``on_room`` is called when there is room again.
+    ``on_room`` is called when there is room again; ``full`` with the last sequence that is stored.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Pipeline:
         last_sequence: int,
         on_room: Callable[[], None],
         doubt: Callable[[str], None],
+        full: Callable[[str, int], None],
     ) -> None:
         self._jetstream = jetstream
         self._connection = jetstream.connection
@@ -45,6 +49,10 @@ class Pipeline:
         self._last = last_sequence
         self._on_room = on_room
         self._doubt = doubt
+        self._full = full
+        #: Why NATS has no room; and the last sequence that it acknowledged.
+        self._refusal = ""
+        self._stored = last_sequence
         self._flying: deque[tuple[int, float]] = deque()
         self._is_sending_batch = False
         self._is_over = False
@@ -74,7 +82,8 @@ class Pipeline:
     @property
     def has_room(self) -> bool:
         """Whether another message may be sent."""
-        return not self._is_over and not self._is_sending_batch and len(self._flying) < WINDOW
+        is_free = not (self._is_over or self._is_sending_batch or self._refusal)
+        return is_free and len(self._flying) < WINDOW
 
     @property
     def is_empty(self) -> bool:
@@ -102,12 +111,16 @@ class Pipeline:
         try:
             stored = await store_batch(self._jetstream, self._subject, messages, expected)
         except Exception as error:
+            if isinstance(error, ApiError) and error.is_full:
+                self._refused(str(error))
+                return
             self._fail(f"a large change was not acknowledged: {error}")
             return
         if stored != self._last:
             self._fail(f"a large change was stored at {stored}, and not at {self._last}")
             return
         self.acknowledged += len(messages)
+        self._stored = stored
         self._is_sending_batch = False
         self._on_room()
 
@@ -120,14 +133,26 @@ class Pipeline:
             return
         said = orjson.loads(message.data)
         if "error" in said:
-            self._fail(f"the stream refused a change: {said['error'].get('description')}")
+            error = ApiError(said["error"])
+            if self._flying and (error.is_full or (self._refusal and error.is_wrong_last)):
+                self._flying.popleft()
+                self._refused(str(error))
+            else:
+                self._fail(f"the stream refused a change: {error}")
             return
-        if not self._flying or said.get("seq") != self._flying[0][0]:
+        if self._refusal or not self._flying or said.get("seq") != self._flying[0][0]:
             self._fail(f"a change was acknowledged as sequence {said.get('seq')}")
             return
-        self._flying.popleft()
+        self._stored, _ = self._flying.popleft()
         self.acknowledged += 1
         self._on_room()
+
+    def _refused(self, why: str) -> None:
+        """There was no room for what came next; what is behind that is refused as well."""
+        self._refusal = self._refusal or why
+        if not self._flying and not self._is_over:
+            self.end()
+            self._full(self._refusal, self._stored)
 
     def _look(self) -> None:
         """Now and then: whether an acknowledgement is late."""

@@ -21,6 +21,8 @@ from .records import (
     ENVELOPE_BYTES,
     HEADER_BYTES,
     MESSAGE_BYTES,
+    Broken,
+    Record,
     encode,
     group_message,
     part_messages,
@@ -49,6 +51,7 @@ class Writing:
         self, manifest: Manifest, followed: Followed, limits: WindowLimits, most_bytes: int
     ) -> None:
         self._manifest = manifest
+        self._followed = followed
         self._term = followed.judge.term
         self._chain = followed.judge.chain
         self._tracker = Tracker(manifest.definition, limits, followed.tracker.checkpoint())
@@ -63,6 +66,29 @@ class Writing:
     def has_ended_pass(self) -> bool:
         """Whether the end of a pass was taken last."""
         return bool(self.sent) and self.sent[-1].checksum is None
+
+    def came_back(self, record: Record) -> Sent:
+        """What of ours a record is that counts, the next of what was sent. Broken."""
+        if not self.sent or self.sent[0].checksum != record.checksum:
+            raise Broken("it holds what this node, its owner, did not append")
+        one = self.sent.popleft()
+        logged = one.queued[0]
+        if not isinstance(logged, Turn | Done):
+            self._followed.tracker.follow(logged)
+        return one
+
+    def end_pass(self) -> bool:
+        """Whether a pass of compaction is over: all of its rows have come back."""
+        is_over = bool(self.sent) and self.sent[0].checksum is None
+        if is_over:
+            self.sent.popleft()
+        return is_over
+
+    def give_up(self) -> list[Queued]:
+        """What has not come back, and never will."""
+        gone = [one.queued for one in self.sent]
+        self.sent.clear()
+        return gone
 
     def messages(self, queue: deque[Queued], *, is_alone: bool) -> Sequence[bytes]:
         """The next messages of what is queued, which is taken out: one, or some to be stored as

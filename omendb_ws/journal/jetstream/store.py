@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
-#: Of JetStream: no room in memory, on disk, or in the account.
-_FULL: Final = frozenset({10023, 10028, 10047, 10077})
+#: Of JetStream: what it stored is not on the disk, as a rule for want of room.
+_STORE_FAILED: Final = 10077
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,5 +281,7 @@ class JetStreamStore:
         try:
             return self.connection.call(work)
         except ApiError as error:
-            kind: type[OmenError] = StorageFull if error.number in _FULL else StorageFailed
+            kind: type[OmenError] = StorageFailed
+            if error.is_full or error.number == _STORE_FAILED:
+                kind = StorageFull
             raise kind(f"cannot {doing}: NATS says {error}") from error

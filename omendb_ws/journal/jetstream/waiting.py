@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from omendb_core.model.errors import Internal, OmenError, Unavailable
+from omendb_core.model.errors import Internal, OmenError, StorageFull, Unavailable
 
 from ...runtime.faults import as_error
 from ..interface import Settle
@@ -64,21 +64,21 @@ class Waiting:
             self.must_rewind = True
             self.tell(tags, error)
 
-    def refuse_queued(self, error: OmenError) -> None:
-        """Refuse all that is in the queue."""
+    def refuse_queued(self, why: OmenError) -> None:
+        """Refuse all that is in the queue, of which nothing is in the log."""
         with self.lock:
             gone = list(self.queue)
             self.queue.clear()
-        self.refuse(gone, error)
+        self.refuse(gone, _refusal(why))
 
-    def refuse_all(self, sent: Sequence[Queued], why: str, *, is_decided: bool) -> None:
+    def refuse_all(self, sent: Sequence[Queued], why: OmenError, *, is_decided: bool) -> None:
         """Refuse what was sent, and all in the queue, of which nothing is in the log.
 
         ``is_decided``: nor is anything of what was sent.
         """
-        unknown = f"{why} (whether the change was done is unknown)"
-        self.refuse(sent, Unavailable(why) if is_decided else Internal(unknown))
-        self.refuse_queued(Unavailable(why))
+        unknown = f"{why.message} (whether the change was done is unknown)"
+        self.refuse(sent, _refusal(why) if is_decided else Internal(unknown))
+        self.refuse_queued(why)
 
     def refuse_first(self, error: OmenError) -> None:
         """Refuse what would come next."""
@@ -97,6 +97,12 @@ class Waiting:
     def _forget(self, queued: Sequence[Queued]) -> None:
         with self.lock:
             self.pending_bytes -= sum(size for _, _, size in queued)
+
+
+def _refusal(why: OmenError) -> OmenError:
+    """What a change is refused with that is not in the log: it may be tried again."""
+    kind = StorageFull if isinstance(why, StorageFull) else Unavailable
+    return kind(why.message)
 
 
 def _tags_of(queued: Sequence[Queued]) -> list[Any]:
