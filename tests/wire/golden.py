@@ -2,7 +2,8 @@
 
 ``tests/vectors/index.json`` lists every case: ``name``, ``sent_by``, and ``meaning``, what the
 message says, in plain JSON (arrays as lists, NaN as null, integers above 2**53 - 1 as strings). A
-text message stands there as ``text``; a binary one in the ``file`` beside it.
+text message stands there as ``text``; a binary one in the ``file`` beside it. What else is in the
+folder is for others: a README, and a program that asks theirs.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from .plain import plain
 FOLDER = Path(__file__).parent.parent / "vectors"
 
 
-def meaning(case: Case) -> Any:
-    """What the message says; a binary answer's id beside it."""
-    if isinstance(case.decoded, tuple):
-        return {"id": case.decoded[0], **plain(case.decoded[1])}
-    return plain(case.decoded)
+def named(decoded: Any) -> Any:
+    """What a message says; a binary answer's id beside it."""
+    if isinstance(decoded, tuple):
+        return {"id": decoded[0], **plain(decoded[1])}
+    return plain(decoded)
 
 
 def entry(case: Case) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def entry(case: Case) -> dict[str, Any]:
         body["file"] = f"{case.name}.bin"
     else:
         body["text"] = case.data.decode()
-    return {**body, "meaning": meaning(case)}
+    return {**body, "meaning": named(case.decoded)}
 
 
 def files() -> dict[str, bytes]:

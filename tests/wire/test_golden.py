@@ -50,7 +50,11 @@ def test_every_case_has_a_name_of_its_own() -> None:
 
 
 def test_the_golden_files_are_those_of_the_cases() -> None:
-    found = {path.name: path.read_bytes() for path in FOLDER.iterdir()}
+    found = {
+        path.name: path.read_bytes()
+        for path in FOLDER.iterdir()
+        if path.suffix in (".bin", ".json")
+    }
     made = files()
     # As JSON: versions of orjson write one number differently (3e38, 3e+38).
     indices = [json.loads(one.pop("index.json")) for one in (found, made)]
