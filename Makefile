@@ -109,7 +109,8 @@ FUZZ_SECONDS ?= 1200
 torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz test-s3 test-integrations
 	$(BIN)/python -m tests.torture.kill --rounds 500
 	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
-	CLUSTER_ROUNDS=200 CLUSTER_NODE_ROUNDS=500 $(BIN)/python -m pytest --timeout 7200 tests/server/cluster/test_rounds.py
+	CLUSTER_ROUNDS=200 CLUSTER_NODE_ROUNDS=400 CLUSTER_SERVER_ROUNDS=100 \
+		$(BIN)/python -m pytest --timeout 7200 tests/server/cluster/test_rounds.py
 	SHARD_WALKS=200 $(BIN)/python -m pytest --timeout 3600 tests/server/sharding/test_walk.py
 	GRANTS_WALK=all $(BIN)/python -m pytest --timeout 1200 tests/server/access/test_grants_walk.py
 	FAULT_WALK=all $(BIN)/python -m pytest tests/server/engine/test_fault_walk.py

@@ -14,6 +14,7 @@ from omendb_ws.journal.jetstream.store import JetStreamStore
 from omendb_ws.net.server import Server
 from tests.cli.commands import environment
 from tests.nats import NatsServer
+from tests.nats_cluster import NatsServers
 from tests.patience import PATIENCE_SECONDS, UNHURRIED_VARIABLES, eventually
 from tests.server.raw import Raw, client, settings
 
@@ -48,7 +49,7 @@ async def until_taken(raw: Raw, op: str, **fields: Any) -> dict[str, Any]:
 class NodeProcess:
     """``omendb-ws serve --cluster``, to be killed; its log is in ``log_file``."""
 
-    def __init__(self, nats: NatsServer, name: str, log_file: Path) -> None:
+    def __init__(self, nats: NatsServer | NatsServers, name: str, log_file: Path) -> None:
         self._port = "0"
         self._arguments = ["--cluster", nats.url, "--node-name", name]
         self.log_file = log_file
@@ -91,7 +92,9 @@ class NodeProcess:
 
 
 @asynccontextmanager
-async def node_process(nats: NatsServer, name: str, log_file: Path) -> AsyncIterator[NodeProcess]:
+async def node_process(
+    nats: NatsServer | NatsServers, name: str, log_file: Path
+) -> AsyncIterator[NodeProcess]:
     """One that is started, and killed at the end."""
     process = NodeProcess(nats, name, log_file)
     try:

@@ -1,8 +1,9 @@
 """Rounds of what may happen to nodes and their NATS, under clients that keep a ledger.
 
 Each row is added once by its client's pipeline, which repeats a batch under its number until it
-is acknowledged: in the end every row is there, and no other. With three nodes, all that was shown
-meanwhile is held to that, too (``witnesses.py``). ``make torture`` runs hundreds.
+is acknowledged: in the end every row is there, and no other. With three nodes, over one NATS or
+three, all that was shown meanwhile is held to that, too (``witnesses.py``). ``make torture`` runs
+hundreds.
 """
 
 from __future__ import annotations
@@ -11,19 +12,24 @@ import asyncio
 import os
 import random
 import signal
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 import omendb_ws
 from tests.nats import NatsServer, nats_server
+from tests.nats_cluster import Member, NatsServers, nats_servers
 from tests.patience import eventually
 from tests.server.cluster.nodes import NodeProcess, node_process
 from tests.server.cluster.witnesses import Witnesses, check_answers, read_all, vector
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "2"))
 NODE_ROUNDS = int(os.environ.get("CLUSTER_NODE_ROUNDS", "3"))
+#: With three servers of NATS, which keep each change three times.
+SERVER_ROUNDS = int(os.environ.get("CLUSTER_SERVER_ROUNDS", "2"))
 #: Of what happens to whom.
 SEED = int(os.environ.get("CLUSTER_SEED", "1"))
 #: Where it is said how far the rounds are; nowhere by default.
@@ -103,51 +109,102 @@ async def test_every_row_is_there_once_whatever_happens(tmp_path: Path) -> None:
 # -- three nodes ----------------------------------------------------------------------------------
 
 
-class Three:
-    """Three nodes over one NATS, and what may happen to them."""
+class Stoppable(Protocol):
+    """A server of NATS."""
 
-    def __init__(self, nats: NatsServer, nodes: list[NodeProcess], seed: int) -> None:
-        self.nats, self.nodes = nats, nodes
+    def kill(self) -> None: ...
+    def start(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Three:
+    """Three nodes over their servers of NATS, and what may happen to them.
+
+    One of several servers stays away for a while: long enough for the others to elect, or not.
+    """
+
+    def __init__(self, servers: Sequence[Stoppable], nodes: list[NodeProcess], seed: int) -> None:
+        self.servers, self.nodes = servers, nodes
+        self._away_seconds = 8.0 if len(servers) > 1 else 0.0
         self._random = random.Random(seed)
 
     async def happen(self, what: str) -> None:
-        node = self._random.choice(self.nodes)
+        node, server = self._random.choice(self.nodes), self._random.choice(self.servers)
         if what == "node and nats killed":
             await node.kill()
-            await happen("nats killed", self.nats, node)
+            await self._kill(server)
             await node.start()
+        elif what == "nats killed":
+            await self._kill(server)
+        elif what == "nats paused":
+            server.pause()
+            await asyncio.sleep(self._random.random() * (2 + self._away_seconds))
+            server.resume()
         elif what == "node paused":
             os.kill(node.pid, signal.SIGSTOP)
             await asyncio.sleep(self._random.random() * 3)
             os.kill(node.pid, signal.SIGCONT)
-        elif what == "node restarted":
-            await node.leave()
+        elif what == "node killed":
+            await node.kill()
             await node.start()
         else:
-            await happen(what, self.nats, node)
+            await node.leave()
+            await node.start()
+
+    async def _kill(self, server: Stoppable) -> None:
+        server.kill()
+        await asyncio.sleep(self._random.random() * self._away_seconds)
+        server.start()
+        if isinstance(server, Member):
+            await asyncio.to_thread(server.until_it_listens)
 
 
 KINDS = [
     "node killed", "nats killed", "node paused", "node and nats killed", "nats paused",
     "node restarted",
 ]  # fmt: skip
+#: With three servers; what they are about comes first.
+SERVER_KINDS = [
+    "node and nats killed", "nats killed", "nats paused", "node killed", "nats killed",
+    "node paused", "node restarted",
+]  # fmt: skip
 
 
 @pytest.mark.timeout(300 + 30 * NODE_ROUNDS)
 async def test_three_nodes_keep_every_promise_whatever_happens(tmp_path: Path) -> None:
+    happens = [KINDS[number % len(KINDS)] for number in range(NODE_ROUNDS)]
+    with nats_server(tmp_path / "nats") as nats:
+        await run(tmp_path, nats, [nats], happens)
+
+
+@pytest.mark.timeout(300 + 45 * SERVER_ROUNDS)
+async def test_over_three_servers_of_nats_too(tmp_path: Path) -> None:
+    """One of them is stopped at a time, by itself or with a node."""
+    happens = [SERVER_KINDS[number % len(SERVER_KINDS)] for number in range(SERVER_ROUNDS)]
+    with nats_servers(tmp_path / "nats") as nats:
+        await run(tmp_path, nats, nats.members, happens)
+
+
+async def run(
+    directory: Path,
+    nats: NatsServer | NatsServers,
+    servers: Sequence[Stoppable],
+    happens: Sequence[str],
+) -> None:
+    """Three nodes under witnesses while it ``happens``; then what is there is checked."""
     async with AsyncExitStack() as stack:
-        nats = stack.enter_context(nats_server(tmp_path / "nats"))
         nodes = [
-            await stack.enter_async_context(node_process(nats, name, tmp_path / name))
+            await stack.enter_async_context(node_process(nats, name, directory / name))
             for name in ("one", "two", "three")
         ]
-        three = Three(nats, nodes, SEED)
+        three = Three(servers, nodes, SEED)
         witnesses = Witnesses([node.url for node in nodes], SEED)
         await witnesses.begin()
         try:
             await witnesses.progress(5)
-            for number in range(NODE_ROUNDS):
-                await three.happen(KINDS[number % len(KINDS)])
+            for number, what in enumerate(happens):
+                await three.happen(what)
                 await witnesses.progress(5)
                 if PROGRESS_FILE:
                     report(number, witnesses)
