@@ -21,8 +21,6 @@ import omendb_ws
 
 from .deployed import Member, Spent
 
-#: Where groups are made: of the second version, and of the first.
-_PLACES: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/cpu"))
 _PERIOD_US: Final = 10_000
 _CLIENTS: Final = 8
 _K: Final = 10
@@ -85,20 +83,37 @@ def limited(nodes: Sequence[Member], percent: int) -> Iterator[bool]:
 def _group(name: str, percent: int) -> Path:
     """A new one. Raises OSError where none can be made."""
     quota_us = _PERIOD_US * percent // 100
-    for place in _PLACES:
+    for place, limits in (
+        (Path("/sys/fs/cgroup/cpu"), _limits_1(quota_us)),
+        (Path("/sys/fs/cgroup"), _limits_2(quota_us)),
+    ):
         group = place / name
+        if not (place / "cgroup.procs").exists():
+            continue
         group.mkdir()
         try:
-            if (group / "cpu.max").exists():
-                (group / "cpu.max").write_text(f"{quota_us} {_PERIOD_US}")
-            else:
-                (group / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
-                (group / "cpu.cfs_quota_us").write_text(str(quota_us))
+            for file, text in limits.items():
+                with (group / file).open("r+") as limit:  # the kernel makes it, or nobody
+                    limit.write(text)
         except OSError:
             group.rmdir()
-            continue
-        return group
+        else:
+            return group
     raise OSError("no group limits CPU here")
+
+
+def _limits_1(quota_us: int) -> dict[str, str]:
+    """Of the first version of groups: the limit, and before all others up to there."""
+    return {
+        "cpu.cfs_period_us": str(_PERIOD_US),
+        "cpu.cfs_quota_us": str(quota_us),
+        "cpu.shares": "100000",
+    }
+
+
+def _limits_2(quota_us: int) -> dict[str, str]:
+    """Of the second."""
+    return {"cpu.max": f"{quota_us} {_PERIOD_US}", "cpu.weight": "10000"}
 
 
 def _put(pid: int, group: Path) -> None:
