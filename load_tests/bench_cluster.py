@@ -71,13 +71,13 @@ class Bench:
         options = self.options
         full = Load(options.rows, options.in_flight, options.seconds)
         fixed = Load(options.rows, 0, options.seconds, options.rows_per_second)
-        places = [await self._made(one, "items", replicas=2) for one in deployments]
+        places = [await self._made(one, "added", replicas=2) for one in deployments]
         for placed in places:
-            await fill(placed.owner, "items", self.vectors, options.capacity)
+            await fill(placed.owner, "added", self.vectors, options.capacity)
         for _ in range(options.turns):
             for load, speed in (full, "full speed"), (fixed, f"{options.rows_per_second:,} rows/s"):
                 for one, placed in zip(deployments, places, strict=True):
-                    pace = await rates.measure(one, placed, "items", load, self.vectors)
+                    pace = await rates.measure(one, placed, "added", load, self.vectors)
                     self._note_pace(f"{one.name}, {speed}", one, pace)
 
     def _note_pace(self, name: str, deployed: Deployed, pace: Pace) -> None:
@@ -164,8 +164,8 @@ async def run(options: argparse.Namespace) -> None:
         bench.show("outages")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run it with the arguments of the command line."""
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of the command line; None: of this process."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--turns", type=int, default=3)
@@ -178,7 +178,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--searched-rows", type=int, default=50_000)
     parser.add_argument("--percent", type=int, default=20, help="of a core, for each node")
     parser.add_argument("--data-dir", help="of the local journal; a temporary directory as a rule")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run it with the arguments of the command line."""
+    options = parsed(arguments)
     print(where())
     asyncio.run(run(options))
 

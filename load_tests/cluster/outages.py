@@ -192,11 +192,13 @@ async def _put_leaders(deployed: Deployed) -> str:
     assert deployed.cluster is not None
     from nats.aio.client import Client
 
+    servers = [one.name for one in deployed.cluster.nats]
+    if len(servers) == 1:
+        return servers[0]
     client = Client()
     await client.connect([one.url for one in deployed.cluster.nats])
     try:
         streams = await _streams(client)
-        servers = [one.name for one in deployed.cluster.nats]
         async with asyncio.timeout(_PATIENCE_SECONDS):
             for number, name in enumerate(("items", "others")):
                 while await _leader(client, streams[name]) != servers[number]:

@@ -27,9 +27,9 @@ from tests.server.cluster.nodes import NodeProcess, node_process
 from tests.server.cluster.witnesses import Witnesses, check_answers, read_all, vector
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "2"))
-NODE_ROUNDS = int(os.environ.get("CLUSTER_NODE_ROUNDS", "3"))
+NODE_ROUNDS = int(os.environ.get("CLUSTER_NODE_ROUNDS", "2"))
 #: With three servers of NATS, which keep each change three times.
-SERVER_ROUNDS = int(os.environ.get("CLUSTER_SERVER_ROUNDS", "2"))
+SERVER_ROUNDS = int(os.environ.get("CLUSTER_SERVER_ROUNDS", "1"))
 #: Of what happens to whom.
 SEED = int(os.environ.get("CLUSTER_SEED", "1"))
 #: Where it is said how far the rounds are; nowhere by default.
