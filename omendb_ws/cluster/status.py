@@ -85,14 +85,8 @@ class Status:
 
     def _look(self, tenant: str | None) -> dict[str, Any]:
         seen, view = self._seen, self._seen.view
-        places = [
-            _Place(
-                one, seen.owner(one.tenant, one.name), seen.windows(one.tenant, one.name),
-                self.healing(one),
-            )
-            for one in view.collections.values()
-            if tenant is None or one.tenant == tenant
-        ]  # fmt: skip
+        there = view.collections.values()
+        places = [self._place(one) for one in there if tenant is None or one.tenant == tenant]
         nodes = [self._node(one, places, tenant) for _, one in sorted(view.members.items())]
         servers = [{"address": one, "connected": is_it} for one, is_it in self._servers()]
         return {
@@ -105,6 +99,12 @@ class Status:
             "places": [_said(one) for one in sorted(places, key=_troubled_first)[:MOST_PLACES]],
             "nats": servers if tenant is None else None,
         }
+
+    def _place(self, one: Collection) -> _Place:
+        healing = self.healing(one)
+        # One that is broken on its owner takes no changes.
+        owner = self._seen.owner(one.tenant, one.name) if healing is None else None
+        return _Place(one, owner, self._seen.windows(one.tenant, one.name), healing)
 
     def _node(self, member: Member, places: Iterable[_Place], tenant: str | None) -> dict[str, Any]:
         name = member.name

@@ -55,10 +55,12 @@ def collection(name: str, owner: str | None = "one", **fields: Any) -> Collectio
 async def test_a_collection_that_nobody_shows_is_healed_waits_or_is_lost(
     windows: dict[str, Window], is_asked: bool, heals: bool, healing: str | None
 ) -> None:
-    one = collection("items", None, windows=windows, is_to_be_healed=is_asked)
+    one = collection("items", windows=windows, is_to_be_healed=is_asked)
     told = status_of({"items": one}, heals=heals).of(None)
     assert told["places"][0]["healing"] == healing
     assert told["waiting"] == (healing == "waiting")
+    assert told["places"][0]["owner"] == (None if healing else "one")
+    assert told["ownerless"] == (healing is not None)
     broken = [one["node"] for one in told["places"][0]["replicas"] if one["state"] == "broken"]
     assert broken == [node for node, window in windows.items() if window.is_broken]
 

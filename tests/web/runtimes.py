@@ -131,9 +131,11 @@ class Page:
     async def press(self, key: str) -> None:
         """Press and release a key that writes nothing, by its name."""
         code = {"Tab": 9, "Enter": 13, "Escape": 27}.get(key, 0)
-        for kind in ("rawKeyDown", "keyUp"):
+        # What Enter does, a button does when it hears of a character.
+        down = {"type": "keyDown", "text": "\r"} if key == "Enter" else {"type": "rawKeyDown"}
+        for how in (down, {"type": "keyUp"}):
             await self.call(
-                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+                "Input.dispatchKeyEvent", **how, key=key, code=key, windowsVirtualKeyCode=code
             )
 
     async def nameless(self, roles: set[str]) -> list[str]:

@@ -4,6 +4,7 @@
  */
 
 import { connect } from "../client.js";
+import { ClusterView } from "./cluster.js";
 import { Collections } from "./collections.js";
 import { Copies } from "./copies.js";
 import { Door } from "./door.js";
@@ -36,6 +37,7 @@ const table = new Collections(find("#collections"), address.href, (name) => {
   copies.pick(name);
 });
 const copies = new Copies(find("#copies"), () => table.look());
+const cluster = new ClusterView(find("#cluster"), find("#moving"));
 const numbers = new ServerNumbers(find("#charts"), () => table.evictions, (isWhole) => plain.offer(db.identity, isWhole));
 
 /** Have a token typed; one who may leave goes on as before. */
@@ -94,6 +96,7 @@ async function begin(token = null) {
   who.show(db.identity);
   copies.use(db);
   table.use(db);
+  cluster.use(db);
   numbers.use(db);
   usage.use(db);
   before?.close();
@@ -119,6 +122,7 @@ function become() {
   if (JSON.stringify(db.identity.grants) === before) return;
   copies.use(db);
   table.use(db);
+  cluster.use(db);
   numbers.use(db);
   usage.use(db);
 }

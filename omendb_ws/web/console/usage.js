@@ -3,6 +3,7 @@
  * somebody looks. No part of it is read out by itself: numbers that move would be read out for ever.
  */
 
+import { say } from "./lines.js";
 import { bytes, whole } from "./numbers.js";
 
 const EVERY_MS = 2000;
@@ -39,11 +40,6 @@ function line([label, value]) {
   name.textContent = label;
   said.textContent = value;
   return made;
-}
-
-/** What says the same already is left alone, with what a person has marked or reads there. */
-function say(place, value) {
-  if (place.textContent !== value) place.textContent = value;
 }
 
 export class Usage {
