@@ -84,7 +84,7 @@ def test_the_console_asks_for_all_of_its_scripts_at_once() -> None:
     page = (CLIENT.parent / "console" / "index.html").read_text("utf-8")
     named = re.findall(r'<link rel="modulepreload" href="([^"]+)">', page)
     asked = {*named, *re.findall(r'<script src="([^"]+)" type="module">', page)}
-    every = (*MODULES, MORE[0], *SCRIPTS)  # it has no view of a cluster
+    every = (*MODULES, *MORE, *SCRIPTS)
     there = {path.relative_to(CLIENT.parent).as_posix() for path in every}
     assert (asked, len(named)) == (there, len(set(named)))
 
