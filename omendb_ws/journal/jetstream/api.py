@@ -20,6 +20,8 @@ from .names import secret_entry
 
 #: How long JetStream may take to answer.
 REQUEST_SECONDS: Final = 5.0
+#: How long until it is asked again what may be asked twice.
+AGAIN_SECONDS: Final = 1.0
 #: How long servers that start may take to elect who answers, and how often they are asked.
 FORMING_SECONDS: Final = 30.0
 _FORMING_REQUEST_SECONDS: Final = 1.0
@@ -139,6 +141,28 @@ class JetStream:
         """What JetStream's API answers. ApiError, Unavailable."""
         return await self._ask(f"$JS.API.{subject}", orjson.dumps(body or {}), {})
 
+    async def insist(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """As ``request``, for what may be done twice: asked for anew until one is answered.
+
+        What comes while servers elect who leads is answered by nobody, not even afterwards.
+        """
+        asked: set[asyncio.Task[dict[str, Any]]] = set()
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                while True:
+                    asked.add(asyncio.create_task(self.request(subject, body)))
+                    done, _ = await asyncio.wait(
+                        asked, timeout=AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for one in done:
+                        return one.result()
+        except TimeoutError as error:
+            raise Unavailable(f"the cluster's NATS does not answer {subject}") from error
+        finally:
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
     # -- streams ----------------------------------------------------------------------------------
 
     async def create_stream(
@@ -163,7 +187,7 @@ class JetStream:
 
     async def stream_state(self, name: str) -> dict[str, Any]:
         """Its ``first_seq``, ``last_seq``, ``bytes``. ApiError where there is none."""
-        state: dict[str, Any] = (await self.request(f"STREAM.INFO.{name}"))["state"]
+        state: dict[str, Any] = (await self.insist(f"STREAM.INFO.{name}"))["state"]
         return state
 
     async def servers_of(self, name: str) -> set[str]:
@@ -215,7 +239,7 @@ class JetStream:
     async def get(self, key: str) -> Entry | None:
         """An entry; None if there is none."""
         try:
-            found = await self.request(
+            found = await self.insist(
                 f"STREAM.MSG.GET.{self.bucket_stream}", {"last_by_subj": self.subject_of(key)}
             )
         except ApiError as error:

@@ -88,7 +88,7 @@ class BucketWatch:
         reading = _Reading(self)
         subscription = await client.subscribe(inbox, cb=reading.on_message)
         try:
-            answer = await self._jetstream.request(
+            answer = await self._jetstream.insist(
                 f"CONSUMER.CREATE.{self._stream}.{name}",
                 {
                     "stream_name": self._stream,

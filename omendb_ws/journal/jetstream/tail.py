@@ -110,7 +110,7 @@ class Tail:
         reading = _Reading(self, name, inbox)
         subscription = await client.subscribe(f"{inbox}.*", cb=reading.on_message)
         try:
-            await self._jetstream.request(
+            await self._jetstream.insist(
                 f"CONSUMER.CREATE.{self._stream}.{name}",
                 {"stream_name": self._stream, "config": self._config(name), "action": "create"},
             )
