@@ -83,7 +83,7 @@ class Caretaker:
         self._catalog = catalog
         self._replicas = replicas
         self._agenda = Agenda(me, heals=heals)
-        self._members = Members()
+        self._members = Members(me)
         self.seen = Seen(me, catalog, replicas.left, self._members.view(time.monotonic()))
         self._tasks: dict[str, tuple[Act, asyncio.Task[None]]] = {}
         #: Names that are held here because their collections are elsewhere, with their keys.

@@ -3,7 +3,8 @@
 Pure: it is told each entry as it is watched, and the time by this process's own clock.
 
 **Alive.** A node is alive while its beats come. One is *gone* once none came for a second of
-*watched* time: the time in which this node could read the bucket at all. While NATS is away, or
+*watched* time: the time in which this node could read the bucket at all, and its own beats came
+back. While NATS is away, or elects who leads the bucket (it can be read then, and not written), or
 this process stood still, that does not pass, so nobody is taken for gone because of it. Whoever is
 wrong about that harms nothing: the log alone decides who appends.
 
@@ -28,6 +29,8 @@ GONE_SECONDS: Final = 1.0
 ABSENT_SECONDS: Final = 10.0
 #: And for what it said to be taken out of the bucket; it may come back, and says it again.
 DEAD_SECONDS: Final = 60.0
+#: While this node's own beats are missing for so long nobody else's are missed: two beats.
+_UNWRITTEN_SECONDS: Final = 0.5
 #: A read of the bucket this long after the one before counts for no more: four beats.
 _MOST_BETWEEN_READS_SECONDS: Final = 0.5
 
@@ -140,10 +143,16 @@ class _Entries:
 
 
 class Members:
-    """As the bucket is watched by one thread; ``view`` is asked for on the same."""
+    """As the bucket is watched by one thread; ``view`` is asked for on the same.
 
-    def __init__(self) -> None:
+    ``me``: the node that watches, if it beats itself.
+    """
+
+    def __init__(self, me: str | None = None) -> None:
         self._entries = _Entries()
+        self._me = me
+        #: When its own beat was read last.
+        self._beat_at = 0.0
         self._watched = 0.0
         self._heard_at: float | None = None
 
@@ -151,7 +160,8 @@ class Members:
 
     def heard(self, now: float) -> None:
         """The bucket is read, whether or not there was anything new."""
-        if self._heard_at is not None:
+        is_written = self._me is None or now - self._beat_at < _UNWRITTEN_SECONDS
+        if self._heard_at is not None and is_written:
             self._watched += min(max(now - self._heard_at, 0.0), _MOST_BETWEEN_READS_SECONDS)
         self._heard_at = now
 
@@ -164,6 +174,8 @@ class Members:
             known = entries.nodes.get(rest)
             if known is None or known.revision != revision:
                 entries.nodes[rest] = _Beats(value, revision, self._watched)
+                if rest == self._me:
+                    self._beat_at = now
         elif kind == "held":
             entries.held[rest] = value
         elif kind == "own":

@@ -20,8 +20,8 @@ def beat(incarnation: str = "i", **more: Any) -> dict[str, Any]:
 class Watch:
     """Members that are told of entries, and a clock."""
 
-    def __init__(self) -> None:
-        self.members = Members()
+    def __init__(self, me: str | None = None) -> None:
+        self.members = Members(me)
         self.now = 100.0
         self._revision = 0
 
@@ -63,6 +63,18 @@ def test_nobody_is_gone_because_the_bucket_could_not_be_read() -> None:
     watch.members.heard(watch.now)
     assert watch.alive() == {"a"}
     assert watch.view().is_fresh
+
+
+def test_nobody_is_gone_while_the_bucket_can_be_read_and_not_written() -> None:
+    """As while servers of NATS elect who leads it: no beat comes, this node's own neither."""
+    watch = Watch("a")
+    watch.watch(2, ("b", "a"))
+    watch.watch(3600)
+    assert watch.alive() == {"a", "b"}
+    watch.watch(0.5, ("a",))
+    assert watch.alive() == {"a", "b"}
+    watch.watch(GONE_SECONDS, ("a",))
+    assert watch.alive() == {"a"}
 
 
 def test_an_entry_that_is_told_again_is_no_beat() -> None:
