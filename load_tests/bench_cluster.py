@@ -23,6 +23,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+import omendb_ws
+
 from .cluster import catching_up, outages, queries, rates
 from .cluster.deployed import Deployed, Placed, alone, clustered, made
 from .cluster.rates import Load, Pace, fill
@@ -79,6 +81,7 @@ class Bench:
                 for one, placed in zip(deployments, places, strict=True):
                     pace = await rates.measure(one, placed, "added", load, self.vectors)
                     self._note_pace(f"{one.name}, {speed}", one, pace)
+        await _drop(places, "added")
 
     def _note_pace(self, name: str, deployed: Deployed, pace: Pace) -> None:
         self.note(name, "rows/s", pace.rows_per_second)
@@ -102,6 +105,7 @@ class Bench:
                 caught_up = await catching_up.measure(placed, "behind")
                 self.note(f"{one.name}, a fresh follower", "rows/s", caught_up.rows_per_second)
                 self.note(f"{one.name}, the follower's CPU", "µs/row", caught_up.cpu_us)
+        await _drop(places, "behind")
 
     async def searches(self, deployments: Sequence[Deployed]) -> None:
         """One, two and three nodes of the last cluster by turns."""
@@ -142,6 +146,13 @@ class Bench:
         return await made(
             deployed, name, dim=options.dim, capacity=options.capacity, replicas=replicas
         )
+
+
+async def _drop(places: Sequence[Placed], name: str) -> None:
+    """Nothing of it is to be followed in the next part."""
+    for placed in places:
+        async with omendb_ws.connect(placed.owner.url) as db:
+            await db.drop(name)
 
 
 async def run(options: argparse.Namespace) -> None:
