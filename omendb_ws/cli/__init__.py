@@ -30,6 +30,7 @@ from . import (
     inspect,
     list_collections,
     load,
+    mcp,
     new_key,
     ping,
     repair,
@@ -141,6 +142,7 @@ app.command("usage")(usage.usage)
 app.add_typer(cluster.app)
 app.command("tail")(tail.tail)
 app.command("top")(top.top)
+app.command("mcp")(mcp.mcp)
 app.command("inspect")(inspect.inspect)
 app.command("repair")(repair.repair)
 app.command("backup")(backup.backup)

@@ -26,7 +26,7 @@ COMMANDS = [
     "serve", "demo", "ping", "list", "create", "drop", "load", "dump", "search", "count",
     "stats", "usage", "cluster",
     "tail", "top", "check-config", "check-token", "new-key",
-    "size", "upgrade-check",
+    "size", "upgrade-check", "mcp",
 ]  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from omendb_ws.cli import app
 from omendb_ws.sync import connect
 from tests.cli.here import Ran, run, server
 
-#: ``serve`` has the flags of ``check-config``, and like ``demo`` would not end.
-ENDLESS = ("serve", "demo", "cluster start")
+#: ``serve`` has the flags of ``check-config``, and like the others would not end.
+ENDLESS = ("serve", "demo", "cluster start", "mcp")
 
 
 def _commands(group: Any, before: str = "") -> dict[str, Any]:

@@ -36,6 +36,7 @@ COMMON_FLAGS = {
 WITHOUT_A_SERVER = {
     "serve", "check-config", "check-token", "demo", "ping", "new-key", "inspect", "repair",
     "backup", "restore", "size", "upgrade-check", "cluster start",
+    "mcp",  # it talks to one, and prints nothing
 }  # fmt: skip
 
 
