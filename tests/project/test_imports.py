@@ -250,6 +250,7 @@ def test_imports_for_types_alone_are_of_what_is_loaded_late() -> None:
         SERVER / "journal" / "jetstream" / "pipeline.py",
         SERVER / "journal" / "jetstream" / "tail.py",
         SERVER / "net" / "http_port.py",
+        SERVER / "notebook" / "__init__.py",
         SERVER / "telemetry" / "exposition.py",
         SERVER / "telemetry" / "tracing.py",
         SERVER / "sessions" / "traced.py",
