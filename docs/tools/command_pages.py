@@ -17,7 +17,7 @@ from .markdown import MADE, code, codes, prose, table
 COMMON = ("--url", "--token", "--token-file", "--ca-file", "--timeout-seconds", "--json")
 _CLIENTS = ("list", "create", "drop", "load", "dump", "search", "count", "stats", "tail", "top",
             "cluster status",
-            "cluster move-owner", "cluster evacuate")  # fmt: skip
+            "cluster move-owner", "cluster evacuate", "cluster heal")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,7 @@ def command_line() -> str:
         [str(failure.WRONG), "it was asked for wrongly: a flag, a setting, or a file that is"
          " missing, cut off or of another kind"],
         [str(failure.NO_SERVER), "no server answers there, or it went away"],
+        [str(failure.LATE), "it was asked for, and was not so in time: it goes on"],
         [str(failure.INTERRUPTED), "Ctrl-C"],
     ]  # fmt: skip
     return (

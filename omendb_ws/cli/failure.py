@@ -18,6 +18,8 @@ FAILED: Final = 1
 WRONG: Final = 2
 #: No server answers there, or it went away.
 NO_SERVER: Final = 3
+#: It was asked for, and is not so yet: only the waiting ended.
+LATE: Final = 4
 #: Ctrl-C.
 INTERRUPTED: Final = 130
 

@@ -132,6 +132,16 @@ class Client(Copying):
         left: int = (await self._ask(encode))["collections"]
         return left
 
+    async def heal(self, collection: str) -> int:
+        """Have a collection that no node shows become what a node kept of it, under a new epoch.
+
+        Its log is not what was written, and it waits for this (``cluster``: ``"waiting"``). Returns
+        the version that it will have, a few seconds from now. Raises BadRequest where there is
+        nothing to heal, or nothing to heal it from; NotFound, Forbidden, Unavailable, Unsupported.
+        """
+        version: int = (await self._ask(_of(messages.Heal, collection)))["version"]
+        return version
+
     async def limits(self) -> Limits:
         """Return the server's limits, by their names in PROTOCOL section 9."""
         return (await self._connection.within(self._connection.ready())).limits

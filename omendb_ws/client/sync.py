@@ -133,6 +133,15 @@ class Client(SyncCopying):
         """
         return self._run(self._aio.evacuate(node, state=state))
 
+    def heal(self, collection: str) -> int:
+        """Have a collection that no node shows become what a node kept of it, under a new epoch.
+
+        Its log is not what was written, and it waits for this (``cluster``: ``"waiting"``). Returns
+        the version that it will have, a few seconds from now. Raises BadRequest where there is
+        nothing to heal, or nothing to heal it from; NotFound, Forbidden, Unavailable, Unsupported.
+        """
+        return self._run(self._aio.heal(collection))
+
     def identity(self) -> dict[str, Any] | None:
         """Return who this client is to the server: what ``auth`` returns, as it was said last.
 

@@ -76,6 +76,14 @@ class Overview(Protocol):
         """What the nodes that are alive have of it, in order of their names."""
 
 
+class Kept(NamedTuple):
+    """What nodes kept of a collection whose log is not what was written: the newest version of it.
+    ``key`` is the collection's own."""
+
+    key: str
+    version: int
+
+
 class Told(NamedTuple):
     """What a node says of its cluster: the members of a JSON object, and what tells two of these
     apart."""
@@ -104,12 +112,19 @@ class Operations(Protocol):
     def check_leaving(self, node: str) -> None:
         """BadRequest where ``node`` cannot be told to leave."""
 
+    def check_healing(self, tenant: str, name: str) -> Kept:
+        """What nodes kept of a collection that none of them shows. NotFound; BadRequest where there
+        is nothing to heal, or nothing to heal it from."""
+
     def move_owner(self, tenant: str, name: str, to: str | None, then: Then) -> None:
         """Have a node own a collection; None: whichever the names draw. ``then`` is told NotFound
         too."""
 
     def evacuate(self, node: str, then: Then) -> None:
         """Have a node that is up hold nothing."""
+
+    def heal(self, key: str, then: Then) -> None:
+        """Have a collection healed out of what nodes kept of it."""
 
     def stay(self, node: str, then: Then) -> None:
         """Have it hold its part again."""

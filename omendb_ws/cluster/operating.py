@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from omendb_core.model.errors import BadRequest
+from omendb_core.model.errors import BadRequest, NotFound
 
 from ..journal.jetstream.store import JetStreamStore
-from .directory import Then, Told
+from .directory import Kept, Then, Told
 from .seen import Seen
-from .status import Status
+from .status import LOST, Status
 
 
 class Operating:
@@ -44,6 +44,18 @@ class Operating:
         if not self._up() - self._seen.view.leaving - {node}:
             raise BadRequest(f"node: without {node} nobody would hold its collections")
 
+    def check_healing(self, tenant: str, name: str) -> Kept:
+        """See Operations."""
+        one = self._seen.by_name.get((tenant, name))
+        if one is None:
+            raise NotFound(f"collection: there is no {name!r}")
+        healing = self._status.healing(one)
+        if healing is None:
+            raise BadRequest(f"collection: {name} is not to be healed: nodes answer for it")
+        if healing == LOST:
+            raise BadRequest(f"collection: no node has anything of {name}; restore a backup")
+        return Kept(one.key, one.newest_broken)
+
     def move_owner(self, tenant: str, name: str, to: str | None, then: Then) -> None:
         """See Operations."""
         self._store.wish(lambda wishes: wishes.move_owner(tenant, name, to), then)
@@ -52,6 +64,10 @@ class Operating:
         """See Operations."""
         incarnation = self._seen.view.members[node].incarnation
         self._store.wish(lambda wishes: wishes.leave(node, incarnation), then)
+
+    def heal(self, key: str, then: Then) -> None:
+        """See Operations."""
+        self._store.wish(lambda wishes: wishes.heal(key), then)
 
     def stay(self, node: str, then: Then) -> None:
         """See Operations."""

@@ -1,4 +1,4 @@
-"""What operators ask of a cluster: ``cluster``, ``move_owner``, ``evacuate``.
+"""What operators ask of a cluster: ``cluster``, ``move_owner``, ``evacuate``, ``heal``.
 
 Runs on the loop's thread, called by ``ops.py``, which has checked the rights. On a server by itself
 all of it is ``unsupported``. A wish is answered once it is written down; nodes act on it later.
@@ -63,6 +63,19 @@ def evacuate(session: Session, request: wire.Evacuate, size: int) -> None:
     told = work.status(None)["nodes"]
     held = sum(one["collections"] for one in told if one["node"] == node)
     _hand_on(session, ticket, lambda then: do(node, then), {"collections": held})
+
+
+def heal(session: Session, request: wire.Heal, size: int) -> None:
+    """Have a collection healed whose log is not what was written, out of what a node kept."""
+    tenant, name = session.tenant, request.collection
+    session.who.scope("admin", name)
+    if session.context.operations is None:
+        session.find(name)
+    work = operations(session)
+    kept = work.check_healing(tenant, name)
+    ticket = session.ticket(request, None, size)
+    took_effect(session, request.op, name)
+    _hand_on(session, ticket, lambda then: work.heal(kept.key, then), {"version": kept.version})
 
 
 def _hand_on(

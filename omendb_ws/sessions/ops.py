@@ -345,6 +345,7 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Cluster: operating.cluster,
     wire.MoveOwner: operating.move_owner,
     wire.Evacuate: operating.evacuate,
+    wire.Heal: operating.heal,
     wire.Snapshot: copying.snapshot,
     wire.Restore: copying.restore,
     wire.RestoreBytes: copying.restore_bytes,

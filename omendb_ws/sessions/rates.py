@@ -79,6 +79,7 @@ def _begun(account: Account, request: wire.Subscribe) -> tuple[Meter, int] | Non
 #: What the engine has nothing to do for, or less afterwards.
 _FREE: Final = (
     wire.Auth, wire.Ping, wire.Usage, wire.Unsubscribe, wire.Cluster, wire.MoveOwner, wire.Evacuate,
+    wire.Heal,
 )  # fmt: skip
 
 _MEASURES: Final[dict[type, Callable[[Account, Any], tuple[Meter, int] | None]]] = {

@@ -1,5 +1,5 @@
 /**
- * `cluster.js`, beside `client.js`: who is in a cluster, and what is to move. Rejects with `unsupported`
+ * `cluster.js`, beside `client.js`: who is in a cluster, what is to move, and to be healed. Rejects with `unsupported`
  * on a server by itself.
  *
  *     import { connect } from "http://localhost:8765/client.js";
@@ -89,3 +89,10 @@ export interface EvacuateOptions extends CallOptions {
  * `cluster` says when nothing is left. Rejects with `bad_request` (`node`), `forbidden`.
  */
 export function evacuate(db: Client, node: string, options?: EvacuateOptions): Promise<number>;
+
+/**
+ * Have a collection that waits to be healed become what a node kept of it, under a new epoch. Resolves with the
+ * version that it will have within seconds. Rejects with `bad_request` where there is nothing to heal, or
+ * nothing to heal it from; `not_found`, `forbidden`.
+ */
+export function heal(db: Client, collection: string, options?: CallOptions): Promise<number>;

@@ -28,6 +28,10 @@ export async function evacuate(db, node, options) {
   return (await ask(db, "evacuate", { node, state }, call)).collections;
 }
 
+export async function heal(db, collection, options) {
+  return (await ask(db, "heal", { collection }, options)).version;
+}
+
 function ask(db, op, body, options) {
   known(options, OPTIONS.call);
   return db.call((link) => link.op(op, body), options);

@@ -293,6 +293,13 @@ class Evacuate:
 
 
 @dataclass(frozen=True, slots=True)
+class Heal:
+    op: ClassVar[str] = "heal"
+    id: int
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One of them: begin to read ``collection``; the next bytes of ``snapshot``; no more of
     ``end``."""
@@ -335,7 +342,7 @@ class Stats:
 Request: TypeAlias = (
     Ping | Auth | Create | Open | Describe | List | Drop | Add | Delete | Update | Get | Count
     | Search | Subscribe | Move | Unsubscribe | Stats | Usage | Cluster | MoveOwner
-    | Evacuate | Snapshot | RestoreBytes | Restore
+    | Evacuate | Heal | Snapshot | RestoreBytes | Restore
 )  # fmt: skip
 
 

@@ -247,6 +247,7 @@ _OPS = (
     Op("evacuate", "admin", "none",
        (Field("node", "string", required=True),
         Field("state", "choice", choices=("leaving", "up"))), ("collections",)),
+    Op("heal", "admin", "name", (_COLLECTION,), ("version",)),
     Op("snapshot", "admin", "name",
        (replace(_COLLECTION, required=False), Field("snapshot", "integer", most=MAX_U32), _END),
        ("snapshot", *DESCRIPTION), one_of=("collection", "snapshot", "end")),

@@ -37,6 +37,7 @@ from .messages import (
     Evacuate,
     Get,
     Given,
+    Heal,
     JsonObject,
     List,
     Move,
@@ -248,7 +249,7 @@ _PLAIN: Final[Mapping[str, Callable[..., Request]]] = {
     one.op: one
     for one in (
         Ping, Auth, Create, Open, Describe, List, Drop, Delete, Update, Move,
-        Unsubscribe, Stats, Usage, Cluster, MoveOwner, Evacuate,
+        Unsubscribe, Stats, Usage, Cluster, MoveOwner, Evacuate, Heal,
     )
 }  # fmt: skip
 _SPECIAL: Final[Mapping[str, Callable[[int, JsonObject, Limits], Request]]] = {

@@ -26,6 +26,7 @@ COMMANDS = {
     "cluster status": ["cluster", "status"],
     "cluster move-owner": ["cluster", "move-owner", "items", "two"],
     "cluster evacuate": ["cluster", "evacuate", "two"],
+    "cluster heal": ["cluster", "heal", "items"],
     "tail": ["tail", "items", "--count", "1"],
     "top": ["top", "--json", "--count", "1"],
     "ping": ["ping", "--count", "1"],

@@ -21,6 +21,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "cluster": lambda db: db.cluster(),
     "move_owner": lambda db: db.move_owner("a", "two"),
     "evacuate": lambda db: db.evacuate("two"),
+    "heal": lambda db: db.heal("a"),
     "identity": lambda db: db.identity(),
     "limits": lambda db: db.limits(),
     "create": lambda db: db.create("b", dim=2, capacity=1),

@@ -32,6 +32,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "cluster": lambda db: db.cluster(),
     "move_owner": lambda db: db.move_owner("a", "two"),
     "evacuate": lambda db: db.evacuate("two"),
+    "heal": lambda db: db.heal("a"),
     "auth": lambda db: db.auth("token"),
     "open": lambda db: db.open("items"),
     "describe": lambda db: db.describe("items"),

@@ -81,6 +81,7 @@ def test_an_ops_fields_are_those_of_the_code(op: str) -> None:
         "cluster",
         "move_owner",
         "evacuate",
+        "heal",
     ],
 )
 def test_an_ops_reply_has_the_fields_of_the_code(op: str) -> None:

@@ -108,6 +108,7 @@ BASES: dict[str, dict[str, Any]] = {
     "cluster": {},
     "move_owner": {},
     "evacuate": {"node": "two"},
+    "heal": {},
     "snapshot": {},
     "restore": {"collection": "new"},
     "subscribe live": {"vector": V},
@@ -199,6 +200,7 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "cluster": {},
     "move_owner": {"collection": NAMED, "to": [{"to": "two"}]},
     "evacuate": {"node": [{}], "state": [{"state": "up"}]},
+    "heal": {"collection": NAMED},
     "snapshot": {"collection": NAMED, "snapshot": [{}], "end": [{}]},
     "restore": {
         "collection": [{"collection": "items"}],

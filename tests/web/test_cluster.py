@@ -39,13 +39,14 @@ async def test_operators_are_told_who_is_there_and_say_what_moves(tmp_path: Path
                 wrong: [
                   await refused(ops.moveOwner(db, "items", "nobody")),
                   await refused(ops.evacuate(db, "nobody")),
+                  await refused(ops.heal(db, "items")),
                 ],
               }};
               db.close();
               return said;
             """)
     wrong = [message.split(":")[:2] for message in told.pop("wrong")]
-    assert wrong == [["bad_request", " to"], ["bad_request", " node"]]
+    assert wrong == [["bad_request", one] for one in (" to", " node", " collection")]
     assert told == {
         "nodes": [["one", "up"], ["two", "up"]],
         "nats": 1,

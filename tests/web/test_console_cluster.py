@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.nats import NatsServer, nats_server
 
 from ..patience import eventually
 from ..server.cluster.nodes import node
+from ..server.cluster.test_healing import ask, streams
 from ..server.cluster.test_several_nodes import knows, owns
 from ..server.raw import client, with_keys
 from .runtimes import Page
@@ -43,9 +45,15 @@ def nats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NatsServer
 
 
 @asynccontextmanager
-async def pair(nats: NatsServer, page: Page) -> AsyncIterator[tuple[Server, Server]]:
+async def pair(
+    nats: NatsServer, page: Page, **fields: Any
+) -> AsyncIterator[tuple[Server, Server]]:
     """Two nodes that hold a collection, and the page of the first."""
-    async with node(nats, "one") as one, node(nats, "two") as two, client(one) as raw:
+    async with (
+        node(nats, "one", **fields) as one,
+        node(nats, "two", **fields) as two,
+        client(one) as raw,
+    ):
         for server in (one, two):
             await knows(server, "one", "two")
         await raw.create("items")
@@ -163,3 +171,23 @@ async def test_it_fits_its_window_and_has_names(page: Page, nats: NatsServer) ->
             assert await page.nameless({"dialog", "textbox", "combobox", "button"}) == []
             await page.press("Escape")
             await page.until(f"!{OPEN}")
+
+
+async def test_what_waits_to_be_healed_is_healed_once_its_name_was_typed(
+    page: Page, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omendb_ws.cluster.agenda.HEAL_SECONDS", 1.0)
+    async with pair(nats, page, cluster_heal="ask") as (one, _):
+        [stream] = streams(one)
+        ask(one, f"STREAM.DELETE.{stream}")
+        await page.until(f"{PLACES}[0][4].endswith('waits to be healed')")
+        assert await page.run(f"return {ABOUT}") == (
+            "As one sees it: 1 collection, 1 without an owner, 1 waiting to be healed."
+        )
+        [place] = await page.run(f"return {PLACES}")
+        assert (place[1], place[5]) == ("–", "Heal")
+        await page.run(f"{button('Heal items')}.click()")
+        await type_name(page, "items")
+        await page.press("Enter")
+        await page.until(f"{SAID} === 'items is to be healed, to version 1.'")
+        await page.until(f"{PLACES}[0][4] === '' && {PLACES}[0][1] !== '–'")

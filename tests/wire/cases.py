@@ -260,6 +260,7 @@ TEXT_REQUESTS = [
     asked(
         m.Evacuate(1, "two", "up"), b'{"id":1,"op":"evacuate","node":"two","state":"up"}'
     ),
+    asked(m.Heal(1, "items"), b'{"id":1,"op":"heal","collection":"items"}'),
     asked(m.Snapshot(1, "items"), b'{"id":1,"op":"snapshot","collection":"items"}'),
     named(
         "text-snapshot-next",

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..failure import WRONG
-from . import evacuate, move_owner, start, status
+from . import evacuate, heal, move_owner, start, status
 
 EXAMPLES = """\b
 Examples:
@@ -15,6 +15,7 @@ Examples:
   omendb-ws cluster status
   omendb-ws cluster move-owner items two
   omendb-ws cluster evacuate two
+  omendb-ws cluster heal items
 """
 
 app = typer.Typer(name="cluster", rich_markup_mode=None, invoke_without_command=True)
@@ -22,7 +23,7 @@ app = typer.Typer(name="cluster", rich_markup_mode=None, invoke_without_command=
 
 @app.callback(epilog=EXAMPLES)
 def _root(context: typer.Context) -> None:
-    """Several nodes over one NATS: who is there, and what is to move."""
+    """Several nodes over one NATS: who is there, what is to move, and what to be healed."""
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)
         raise typer.Exit(WRONG)
@@ -32,3 +33,4 @@ app.command("start")(start.start)
 app.command("status")(status.status)
 app.command("move-owner")(move_owner.move_owner)
 app.command("evacuate")(evacuate.evacuate)
+app.command("heal")(heal.heal)

@@ -139,10 +139,6 @@ class JetStreamStore:
         began = self.renew(stored, manifest, Checkpoint(), limits, 0)
         began.finish(lambda tags, error: None).close()
 
-    def ask_to_heal(self, key: str) -> None:
-        """Say that an operator wants a collection healed. Waits."""
-        self._call("ask", self._jetstream.put(healing_entry(key), {"by": self._node}))
-
     def _new(self, manifest: Manifest) -> Stored:
         return Stored(secrets.token_hex(8), manifest.tenant, manifest.name)
 

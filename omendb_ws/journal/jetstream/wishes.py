@@ -4,6 +4,7 @@
 
     def.TENANT.NAME    "owner": the node that should own the collection
     leave.NODE         "incarnation": the process that should hold nothing
+    heal.KEY           a collection that should be healed out of what nodes kept of it
 
 On the connection's thread.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 from omendb_core.model.errors import NotFound, OmenError, StorageFailed, Unavailable
 
 from .api import ApiError, JetStream
-from .names import definition_entry, leaving_entry
+from .names import definition_entry, healing_entry, leaving_entry
 
 #: How often an entry is tried again that others changed meanwhile.
 _ATTEMPTS = 10
@@ -55,6 +56,13 @@ class Wishes:
         """Have a node hold its part again."""
         try:
             await self._jetstream.remove(leaving_entry(node))
+        except ApiError as error:
+            raise _failed(error) from error
+
+    async def heal(self, key: str) -> None:
+        """Have a collection healed; its key is never used again, so this is for once."""
+        try:
+            await self._jetstream.put(healing_entry(key), {})
         except ApiError as error:
             raise _failed(error) from error
 

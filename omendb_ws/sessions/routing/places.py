@@ -21,7 +21,7 @@ from ...wire.opcodes import OPS
 from ..session import Session
 
 #: Ops that this node answers, wherever collections are.
-_ALWAYS_HERE: Final = frozenset({"ping", "auth", "list", "usage", "restore", "move_owner"})
+_ALWAYS_HERE: Final = frozenset({"ping", "auth", "list", "usage", "restore", "move_owner", "heal"})
 
 
 class Places:

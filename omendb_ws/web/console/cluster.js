@@ -121,12 +121,17 @@ export class ClusterView {
     const cells = [
       this.#called(tenant, collection), owner ?? "–", others.map(follower).join(", ") || "–", whole(lag), trouble,
     ];
+    return { key: `${tenant}/${collection}`, cells, acts: this.#placeActs(place) };
+  }
+
+  #placeActs({ tenant, collection, owner, healing }) {
     const { identity } = this.db;
     // Those of other tenants are told of, and are not in reach.
-    const mayMove = (!identity || identity.tenant === tenant) && may(identity, "admin", collection) && !healing;
+    if ((identity && identity.tenant !== tenant) || !may(identity, "admin", collection)) return [];
+    if (healing === "waiting") return [["Heal", collection, () => this.moving.heal(this.db, collection)]];
+    if (healing) return [];
     const nodes = this.seen.nodes.filter(({ state }) => state === "up").map(({ node }) => node);
-    const acts = mayMove ? [["Move", collection, () => this.moving.move(this.db, collection, owner, nodes)]] : [];
-    return { key: `${tenant}/${collection}`, cells, acts };
+    return [["Move", collection, () => this.moving.move(this.db, collection, owner, nodes)]];
   }
 
   #called(tenant, collection) {

@@ -1,6 +1,6 @@
-/** What moves collections between nodes, behind a dialog in which a name has to be typed. */
+/** What moves collections between nodes, and heals them, behind a dialog in which a name has to be typed. */
 
-import { evacuate, moveOwner } from "../cluster.js";
+import { evacuate, heal, moveOwner } from "../cluster.js";
 
 /** What stands for: whichever node the names draw. */
 const DRAWN = "";
@@ -46,6 +46,16 @@ export class Moving {
         await evacuate(db, node);
         return `${node} is to hold nothing; it can be stopped once it holds no collection.`;
       },
+    });
+    this.to.parentElement.hidden = true;
+  }
+
+  heal(db, collection) {
+    this.#ask(collection, {
+      title: `Heal ${collection}`,
+      about: "It becomes what a node kept of it, under a new epoch. A stream that is brought back from a backup of NATS later counts no more.",
+      label: "Heal it",
+      act: async () => `${collection} is to be healed, to version ${await heal(db, collection)}.`,
     });
     this.to.parentElement.hidden = true;
   }

@@ -75,6 +75,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
     "usage": {},
     "cluster": {},
     "move_owner": {"collection": NAMES, "to": [one for one in TEXTS if one is not None]},
+    "heal": {"collection": NAMES},
     "evacuate": {"node": TEXTS, "state": [*TEXTS, "", "never"]},
     "snapshot": {"collection": NAMES},
     "snapshot_next": {"number": [*NO_INTEGER, -1, 2**32]},

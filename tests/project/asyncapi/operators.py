@@ -58,4 +58,5 @@ TOLD: Final[dict[str, Json]] = {
     },
     "move_owner": {"owner": _TEXT_OR_NULL},
     "evacuate": {"collections": INTEGER},
+    "heal": {"version": INTEGER},
 }

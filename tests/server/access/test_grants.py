@@ -72,7 +72,7 @@ def is_allowed(op: str, rights: list[str], patterns: list[str]) -> bool:
     needed = {
         **dict.fromkeys(("search", "get", "count", "subscribe", "stats", "move"), "read"),
         **dict.fromkeys(("add", "delete", "update"), "write"),
-        **dict.fromkeys(("create", "drop", "move_owner"), "admin"),
+        **dict.fromkeys(("create", "drop", "move_owner", "heal"), "admin"),
         "snapshot": "admin read",
         "restore": "admin write",
     }.get(op, "")

@@ -42,6 +42,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "cluster": {},
     "move_owner": {"collection": "items", "to": "two"},
     "evacuate": {"node": "two"},
+    "heal": {"collection": "items"},
     "snapshot": {"collection": "items"},
     "restore": {"collection": "new"},
 }
@@ -49,11 +50,15 @@ REQUESTS: dict[str, dict[str, Any]] = {
 TAKES = {
     **dict.fromkeys(("search", "get", "count", "subscribe", "stats", "move"), "read"),
     **dict.fromkeys(("add", "delete", "update"), "write"),
-    **dict.fromkeys(("create", "drop", "snapshot", "restore", "cluster", "move_owner"), "admin"),
+    **dict.fromkeys(("create", "drop", "snapshot", "restore"), "admin"),
+    **dict.fromkeys(("cluster", "move_owner", "heal"), "admin"),
     "evacuate": "operator",
 }
 #: What is allowed and not there.
-NOT_HERE = {("move", "not_found"), ("cluster", "unsupported"), ("move_owner", "unsupported")}
+NOT_HERE = {
+    ("move", "not_found"), ("cluster", "unsupported"), ("move_owner", "unsupported"),
+    ("heal", "unsupported"),
+}  # fmt: skip
 #: Ops that take another right besides.
 TAKES_TOO = {"snapshot": "read", "restore": "write"}
 

@@ -16,6 +16,7 @@ from omendb_core.model.errors import Unavailable
 import omendb_ws
 from omendb_ws.cluster import agenda
 from omendb_ws.net.server import Server
+from tests.cli.here import run
 from tests.core.windows import assert_same
 from tests.nats import NatsServer, nats_server
 from tests.patience import PATIENCE_SECONDS, eventually
@@ -51,9 +52,9 @@ def is_broken(server: Server) -> bool:
 
 
 @asynccontextmanager
-async def filled(nats: NatsServer) -> AsyncIterator[tuple[Server, Server, Raw, Raw]]:
+async def filled(nats: NatsServer, **fields: Any) -> AsyncIterator[tuple[Server, Server, Raw, Raw]]:
     """Two nodes that hold a collection of 30 rows, and a client of each."""
-    async with pair(nats) as (one, two), client(one) as raw, client(two) as other:
+    async with pair(nats, **fields) as (one, two), client(one) as raw, client(two) as other:
         await raw.create("items", capacity=1000)
         await raw.ok("add", collection="items", rows=rows(*range(1, 31)), producer="p", batch=1)
         await raw.ok("delete", collection="items", ids=[7])
@@ -167,25 +168,33 @@ async def test_what_a_follower_has_and_the_stream_has_lost_is_not_given_up(
 
 
 async def test_with_ask_nothing_is_healed_before_somebody_says_so(nats: NatsServer) -> None:
-    async with filled(nats) as (one, two, raw, other):
-        for server in (one, two):
-            server.node.caretaker._agenda._heals = False
+    async with filled(nats, cluster_heal="ask") as (one, two, raw, other):
+        assert await raw.code("heal", collection="items") == "bad_request"
+        assert await raw.code("heal", collection="nothing") == "not_found"
         before, [stream] = await epoch_of(raw), streams(one)
         ask(one, f"STREAM.DELETE.{stream}")
         await eventually(lambda: is_broken(one) and is_broken(two))
         await asyncio.sleep(agenda.HEAL_SECONDS + 1)
         assert is_broken(one)
         assert is_broken(two)
-        [collection] = one.node.caretaker.seen.view.collections.values()
-        await asyncio.to_thread(store_of(one).ask_to_heal, collection.key)
-        await new_epoch(other, before)
+        for asked in (raw, other):
+            told = await asked.ok("cluster")
+            assert (told["waiting"], told["places"][0]["healing"]) == (1, "waiting")
+            assert {one["state"] for one in told["places"][0]["replicas"]} == {"broken"}
+        await raw.ok("subscribe", kind="cluster", every=100)
+        ran = await asyncio.to_thread(run, "cluster", "heal", "items", "--json", "--url", two.url)
+        assert ran.code == 0, ran.err
+        assert (ran.document["collection"], ran.document["version"]) == ("items", 2)
+        assert ran.document["epoch"] != before
+        while (told := await raw.named("cluster"))["places"][0]["healing"] is not None:
+            assert told["places"][0]["healing"] in ("waiting", "due")
+        assert await new_epoch(other, before) == ran.document["epoch"]
+        assert (await raw.ok("cluster"))["waiting"] == 0
         await until_taken(raw, "add", collection="items", rows=rows(99))
 
 
 async def test_what_needs_repair_can_be_dropped_and_made_anew(nats: NatsServer) -> None:
-    async with filled(nats) as (one, two, raw, other):
-        for server in (one, two):
-            server.node.caretaker._agenda._heals = False
+    async with filled(nats, cluster_heal="ask") as (one, two, raw, other):
         ask(one, f"STREAM.DELETE.{streams(one)[0]}")
         await eventually(lambda: is_broken(one) and is_broken(two))
         await other.ok("drop", collection="items")

@@ -211,5 +211,8 @@ def test_the_commands_move_a_collection_and_empty_a_node(tmp_path: Path) -> None
         assert (last.code, last.out) == (1, "")
         assert last.err.startswith("omendb-ws: node: without one nobody would hold")
         assert run("cluster", "evacuate", "two", "--undo", *at).out == "two stays\n"
+        sound = run("cluster", "heal", "items", *at)
+        assert (sound.code, sound.out) == (1, "")
+        assert sound.err.startswith("omendb-ws: collection: items is not to be healed")
         nobody = run("cluster", "move-owner", "items", "nobody", *at)
         assert nobody.err.startswith("omendb-ws: to: no node that is up is called 'nobody'")

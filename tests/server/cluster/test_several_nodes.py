@@ -56,9 +56,9 @@ async def knows(server: Server, *names: str) -> None:
 
 
 @asynccontextmanager
-async def pair(nats: NatsServer) -> AsyncIterator[tuple[Server, Server]]:
+async def pair(nats: NatsServer, **fields: Any) -> AsyncIterator[tuple[Server, Server]]:
     """Two nodes in this process that know each other."""
-    async with node(nats, "one") as one, node(nats, "two") as two:
+    async with node(nats, "one", **fields) as one, node(nats, "two", **fields) as two:
         await knows(one, "one", "two")
         await knows(two, "one", "two")
         yield one, two
