@@ -436,6 +436,10 @@ JOURNAL: Final = Dashboard(
                   gauge("omendb_cluster_lag_versions")),
             graph("Made again", "Windows that were not what their owner had, a second.", "cps",
                   rate("omendb_cluster_rebuilt_total")),
+            graph("Healed", "Collections made anew of a window, a second; and those that wait"
+                  " until somebody asks for it.", "short",
+                  rate("omendb_cluster_healed_total", "healed by {{instance}}"),
+                  gauge("omendb_cluster_waiting_collections", "waiting, says {{instance}}")),
             graph("Passed on", "Messages that another node answers, a second.", "cps",
                   rate("omendb_passed_on_total")),
             graph("Lost links", "Connections to other nodes that broke, a second.", "cps",

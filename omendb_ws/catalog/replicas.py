@@ -55,7 +55,7 @@ class _Coming:
 
 class Replicas:
     """Replicas of a node. ``rebuilt`` counts windows that were made again because they, or their
-    log, were not what they should have been.
+    log, were not what they should have been; ``healed`` collections that were made of them.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Replicas:
         self._clock_us = clock_us
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.rebuilt = 0
+        self.rebuilt = self.healed = 0
         #: The keys of those that are being made again.
         self.coming: set[str] = set()
         #: At which version windows were that were let go of, by key: nobody is to be shown less.
@@ -195,6 +195,7 @@ class Replicas:
             return
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, renew, self._storage, shard, self._clock_us())
+        self.healed += 1
         log.error(
             "%s is healed: version %d of this node is what it has now, under a new epoch",
             shard.name, shard.window.version,

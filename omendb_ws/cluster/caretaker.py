@@ -26,7 +26,7 @@ from ..journal.jetstream.store import JetStreamStore
 from ..runtime.faults import as_error
 from ..telemetry.metrics import ClusterNumbers
 from .agenda import Act, Agenda, Held, Step
-from .members import BROKEN, GONE_SECONDS, READY, Collection, Members
+from .members import BROKEN, GONE_SECONDS, READY, WAITING, Collection, Members
 from .seen import Seen, held
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ class Caretaker:
         self._store = store
         self._catalog = catalog
         self._replicas = replicas
+        self._heals = heals
         self._agenda = Agenda(me, heals=heals)
         self._members = Members(me)
         self.seen = Seen(me, catalog, replicas.left, self._members.view(time.monotonic()))
@@ -357,4 +358,6 @@ class Caretaker:
             followed_collections=states.count(Held.FOLLOWING),
             lag_versions=max(map(self.seen.behind, collections), default=0),
             rebuilt=self._replicas.rebuilt,
+            healed=self._replicas.healed,
+            waiting_collections=sum(one.healing(self._heals) == WAITING for one in collections),
         )

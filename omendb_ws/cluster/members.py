@@ -38,6 +38,12 @@ READY: Final = "ready"
 #: Its log is not what was written; the window stands, and is shown to nobody.
 BROKEN: Final = "broken"
 
+#: What becomes of a collection whose log is not what was written, and which no node shows any more:
+#: it waits until an operator asks for its healing; it is healed soon; nobody has any of it.
+WAITING: Final = "waiting"
+DUE: Final = "due"
+LOST: Final = "lost"
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -95,6 +101,14 @@ class Collection:
         """Whether a node kept more of it, and cannot go on with that, than any answers for."""
         ready = (one.version for one in self.windows.values() if one.is_ready)
         return max(ready, default=-1) < self.newest_broken
+
+    def healing(self, heals: bool) -> str | None:
+        """What becomes of it while it is stuck, else None; ``heals``: without being asked for."""
+        if not self.is_stuck:
+            return None
+        if self.newest_broken == 0:
+            return LOST
+        return DUE if heals or self.is_to_be_healed else WAITING
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from omendb_core.model.errors import BadRequest, NotFound
 
 from ..journal.jetstream.store import JetStreamStore
 from .directory import Kept, Then, Told
+from .members import LOST
 from .seen import Seen
-from .status import LOST, Status
+from .status import Status
 
 
 class Operating:
@@ -22,6 +23,7 @@ class Operating:
     def __init__(self, seen: Seen, store: JetStreamStore, *, heals: bool) -> None:
         self._seen = seen
         self._store = store
+        self._heals = heals
         self._status = Status(seen, store.servers, heals=heals)
 
     def status(self, tenant: str | None) -> dict[str, Any]:
@@ -49,7 +51,7 @@ class Operating:
         one = self._seen.by_name.get((tenant, name))
         if one is None:
             raise NotFound(f"collection: there is no {name!r}")
-        healing = self._status.healing(one)
+        healing = one.healing(self._heals)
         if healing is None:
             raise BadRequest(f"collection: {name} is not to be healed: nodes answer for it")
         if healing == LOST:

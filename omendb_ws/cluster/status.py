@@ -15,17 +15,11 @@ from typing import Any, Final, NamedTuple
 
 from ..wire.hits import dumps
 from .directory import Told
-from .members import Collection, Member, Window
+from .members import WAITING, Collection, Member, Window
 from .seen import Seen, state_of
 
 #: Collections that are told of one by one: 100 to 600 bytes each.
 MOST_PLACES: Final = 256
-#: What becomes of a collection whose log is not what was written, and which no node shows any more:
-#: it waits until an operator asks for its healing; it is healed soon, or begins anew if it was in
-#: memory only; nobody has any of it.
-WAITING: Final = "waiting"
-DUE: Final = "due"
-LOST: Final = "lost"
 
 
 class _Place(NamedTuple):
@@ -71,14 +65,6 @@ class Status:
             self._told[tenant] = told
         return told
 
-    def healing(self, one: Collection) -> str | None:
-        """What becomes of a collection that no node shows any more; None of any other."""
-        if not one.is_stuck:
-            return None
-        if one.newest_broken == 0 and not one.is_in_memory:
-            return LOST
-        return DUE if self._heals or one.is_to_be_healed else WAITING
-
     def _forget(self) -> None:
         self._found.clear()
         self._told.clear()
@@ -101,10 +87,8 @@ class Status:
         }
 
     def _place(self, one: Collection) -> _Place:
-        healing = self.healing(one)
-        # One that is broken on its owner takes no changes.
-        owner = self._seen.owner(one.tenant, one.name) if healing is None else None
-        return _Place(one, owner, self._seen.windows(one.tenant, one.name), healing)
+        seen, of = self._seen, (one.tenant, one.name)
+        return _Place(one, seen.owner(*of), seen.windows(*of), one.healing(self._heals))
 
     def _node(self, member: Member, places: Iterable[_Place], tenant: str | None) -> dict[str, Any]:
         name = member.name

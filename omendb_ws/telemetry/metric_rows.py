@@ -106,6 +106,16 @@ CLUSTER_METRICS: Final = (
         "counter",
         "Windows that were made again: they, or their logs, were not what they should have been",
     ),
+    _of_cluster(
+        "healed",
+        "counter",
+        "Collections whose logs were not what was written, made anew of what this node had kept",
+    ),
+    _of_cluster(
+        "waiting_collections",
+        "gauge",
+        "Collections that no node shows until somebody asks for their healing",
+    ),
 )
 
 #: What a tenant is shown of its own. To operators there is a label for each tenant that the

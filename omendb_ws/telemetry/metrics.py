@@ -71,6 +71,8 @@ class ClusterNumbers(NamedTuple):
     followed_collections: int
     lag_versions: int
     rebuilt: int
+    healed: int
+    waiting_collections: int
 
 
 class TenantNumbers(NamedTuple):

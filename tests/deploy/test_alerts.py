@@ -44,6 +44,8 @@ CASES: Mapping[str, Mapping[str, str]] = {
     "OmendbNoOwner": {"omendb_cluster_ownerless_collections{}": f"1x{SCRAPES}"},
     "OmendbReplicaBehind": {"omendb_cluster_lag_versions{}": f"3x{SCRAPES}"},
     "OmendbReplicaRebuilt": {"omendb_cluster_rebuilt_total{}": f"0x{SCRAPES - 8} 1x8"},
+    "OmendbHealWaits": {"omendb_cluster_waiting_collections{}": f"1x{SCRAPES}"},
+    "OmendbHealed": {"omendb_cluster_healed_total{}": f"0x{SCRAPES - 8} 1x8"},
     "OmendbUnflushed": {"omendb_journal_unflushed_seconds{}": f"6x{SCRAPES}"},
     "OmendbShedding": {'omendb_shed_total{reason="unread"}': f"0+30x{SCRAPES}"},
     "OmendbLoopLag": {"omendb_loop_lag_seconds{}": f"0.2x{SCRAPES}"},
@@ -71,6 +73,7 @@ CASES: Mapping[str, Mapping[str, str]] = {
 ELSEWHERE = (
     "omendb_jwks_overdue_seconds", "omendb_nats_connected", "omendb_cluster_ownerless_collections",
     "omendb_cluster_lag_versions", "omendb_cluster_rebuilt_total",
+    "omendb_cluster_waiting_collections", "omendb_cluster_healed_total",
 )  # fmt: skip
 #: What fires besides.
 ALSO = {"OmendbCertificateExpiresNow": {"OmendbCertificateExpiresSoon"}}

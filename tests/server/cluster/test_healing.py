@@ -180,6 +180,7 @@ async def test_with_ask_nothing_is_healed_before_somebody_says_so(nats: NatsServ
         for asked in (raw, other):
             told = await asked.ok("cluster")
             assert (told["waiting"], told["places"][0]["healing"]) == (1, "waiting")
+        assert one.node.caretaker.numbers().waiting_collections == 1
             assert {one["state"] for one in told["places"][0]["replicas"]} == {"broken"}
         await raw.ok("subscribe", kind="cluster", every=100)
         ran = await asyncio.to_thread(run, "cluster", "heal", "items", "--json", "--url", two.url)
@@ -190,6 +191,9 @@ async def test_with_ask_nothing_is_healed_before_somebody_says_so(nats: NatsServ
             assert told["places"][0]["healing"] in ("waiting", "due")
         assert await new_epoch(other, before) == ran.document["epoch"]
         assert (await raw.ok("cluster"))["waiting"] == 0
+        numbers = [server.node.caretaker.numbers() for server in (one, two)]
+        assert sum(of_node.healed for of_node in numbers) == 1
+        assert [of_node.waiting_collections for of_node in numbers] == [0, 0]
         await until_taken(raw, "add", collection="items", rows=rows(99))
 
 
