@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import reaching
 from ..failure import FAILED, fail
 from ..output import print_json
+from . import waiting
 
 if TYPE_CHECKING:
     from ...client import Client
-
-#: How often it is looked what is left.
-_LOOK_SECONDS = 0.25
 
 
 def evacuate(
@@ -23,9 +20,8 @@ def evacuate(
     undo: Annotated[
         bool, typer.Option("--undo", help="Have it stay, and hold its part again.")
     ] = False,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Ask for it, and do not wait until it is so.")
-    ] = False,
+    no_wait: waiting.NoWait = False,
+    timeout: waiting.Timeout = waiting.TIMEOUT_SECONDS,
     url: reaching.Url = reaching.DEFAULT_URL,
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
@@ -44,7 +40,8 @@ def evacuate(
       omendb-ws cluster evacuate two --undo
     """
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
-    left = reaching.reach(at, lambda db: _evacuated(db, node, undo, no_wait or undo))
+    waits = not (no_wait or undo)
+    left = reaching.reach(at, lambda db: _evacuated(db, node, undo, timeout if waits else None))
     if as_json:
         print_json({"node": node, "collections": left})
     elif undo:
@@ -55,15 +52,28 @@ def evacuate(
         print(f"{node} holds nothing any more")
 
 
-async def _evacuated(db: Client, node: str, undo: bool, is_soon: bool) -> Any:
-    """What it holds in the end."""
-    left = await db.evacuate(node, state="up" if undo else "leaving")
-    is_seen = False
-    while not is_soon and (left or not is_seen):
+async def _evacuated(
+    db: Client, node: str, undo: bool, timeout_seconds: float | None
+) -> int | None:
+    """What it holds in the end; None for a time: do not wait."""
+    asked = await db.evacuate(node, state="up" if undo else "leaving")
+    if timeout_seconds is None:
+        return asked
+    is_leaving = False
+
+    async def look() -> int | None:
+        """What it holds; None while the node that is asked has not heard that it is to leave."""
+        nonlocal is_leaving
         told = [one for one in (await db.cluster())["nodes"] if one["node"] == node]
-        left = sum(one["collections"] for one in told)
-        if is_seen and any(one["state"] == "up" for one in told):
+        is_up = any(one["state"] == "up" for one in told)
+        if is_leaving and is_up:
             fail(FAILED, f"{node} is to leave no more: it was started again, or told to stay")
-        is_seen = is_seen or not told or told[0]["state"] != "up"
-        await asyncio.sleep(_LOOK_SECONDS)
-    return left
+        is_leaving = not is_up
+        return sum(one["collections"] for one in told) if is_leaving else None
+
+    return await waiting.until(
+        look,
+        lambda left: left == 0,
+        lambda left: f"{node} holds {asked if left is None else left:,} collections still",
+        timeout_seconds,
+    )

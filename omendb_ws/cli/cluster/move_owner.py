@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import reaching
 from ..output import plain, print_json
+from . import waiting
 
 if TYPE_CHECKING:
     from ...client import Client
-
-#: How often it is looked whether it has moved.
-_LOOK_SECONDS = 0.25
+    from ...client.descriptions import Description
 
 
 def move_owner(
@@ -23,9 +21,8 @@ def move_owner(
         str | None,
         typer.Argument(help="The node; without it the cluster decides.", metavar="[NODE]"),
     ] = None,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Ask for it, and do not wait until it is so.")
-    ] = False,
+    no_wait: waiting.NoWait = False,
+    timeout: waiting.Timeout = waiting.TIMEOUT_SECONDS,
     url: reaching.Url = reaching.DEFAULT_URL,
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
@@ -44,17 +41,27 @@ def move_owner(
     """
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     waits = to is not None and not no_wait
-    owner = reaching.reach(at, lambda db: _moved(db, collection, to, waits))
+    owner = reaching.reach(at, lambda db: _moved(db, collection, to, timeout if waits else None))
     if as_json:
         print_json({"collection": collection, "owner": owner})
     else:
         print(f"{collection} is owned by {plain(owner)}")
 
 
-async def _moved(db: Client, collection: str, to: str | None, waits: bool) -> Any:
-    """Who owns it in the end."""
+async def _moved(
+    db: Client, collection: str, to: str | None, timeout_seconds: float | None
+) -> str | None:
+    """Who owns it in the end; None for a time: do not wait."""
     owner = await db.move_owner(collection, to)
-    while waits and owner != to:
-        await asyncio.sleep(_LOOK_SECONDS)
-        owner = (await db.describe(collection)).owner
-    return owner
+    if timeout_seconds is None or owner == to:
+        return owner
+
+    def told(one: Description) -> str:
+        states = {replica.node: replica.state for replica in one.replicas}
+        of_new = states.get(to or "", "not holding it yet")
+        return f"{collection} is owned by {one.owner or 'no node'}; {to} is {of_new}"
+
+    found = await waiting.until(
+        lambda: db.describe(collection), lambda one: one.owner == to, told, timeout_seconds
+    )
+    return found.owner

@@ -203,8 +203,12 @@ def test_the_commands_move_a_collection_and_empty_a_node(tmp_path: Path) -> None
         at = ("--url", url)
         wait_until(lambda: len(run("cluster", "status", "--json", *at).document["nodes"]) == 2)
         assert run("create", "items", "--dim", 2, "--capacity", 5, *at).code == 0
+        late = run("cluster", "move-owner", "items", "two", "--timeout", 0.001, *at)
+        assert (late.code, late.out) == (4, "")
+        assert late.err.splitlines()[-1].startswith("omendb-ws: not so within 0.001 s")
         moved = run("cluster", "move-owner", "items", "two", *at)
         assert (moved.code, moved.out) == (0, "items is owned by two\n"), moved.err
+        assert moved.err.startswith("omendb-ws: items is owned by one; two is ")
         emptied = run("cluster", "evacuate", "two", "--json", *at)
         assert emptied.document == {"node": "two", "collections": 0}
         last = run("cluster", "evacuate", "one", *at)
