@@ -20,6 +20,7 @@ from .generated_clients import run
 
 USE: Final = """
 import { connect, type Answer, type Gap, OmenError } from "./client.js";
+import { type Cluster, cluster, evacuate, heal, moveOwner, watchCluster } from "./cluster.js";
 import { restore, snapshot } from "./snapshots.js";
 
 const db = await connect("ws://127.0.0.1:9/v1");
@@ -54,6 +55,22 @@ const made = await restore(db, "again", copy.stream(), to);
 console.log(made.rows, await restore(db, "again", new Blob([])));
 // @ts-expect-error: a text is no bytes
 await restore(db, "again", "text");
+
+const there: Cluster = await cluster(db, { timeoutMs: 1000 });
+console.log(there.places.map(({ owner, replicas, healing }) => [owner?.length, replicas[0]?.state, healing === "due"]));
+for await (const { nodes, nats, waiting } of watchCluster(db, { every: 100 })) {
+  console.log(nodes[0]?.address?.length, nats?.[0]?.connected, waiting + 1);
+}
+watchCluster(db).addEventListener("data", ({ detail }) => console.log(detail.fresh satisfies boolean));
+console.log((await moveOwner(db, "items", null))?.length, (await evacuate(db, "two", { state: "up" })) + 1);
+console.log((await heal(db, "items")) + 1);
+// @ts-expect-error: a collection waits, is due or lost
+console.log(there.places[0]?.healing === "done");
+// @ts-expect-error: it is about all of the cluster
+watchCluster(db, "items");
+// @ts-expect-error: a node is named
+await evacuate(db);
+
 // What has another name is an event as any other.
 feed.addEventListener("mine", (event) => console.log(event.type));
 """
