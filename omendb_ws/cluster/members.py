@@ -39,7 +39,8 @@ READY: Final = "ready"
 BROKEN: Final = "broken"
 
 #: What becomes of a collection whose log is not what was written, and which no node shows any more:
-#: it waits until an operator asks for its healing; it is healed soon; nobody has any of it.
+#: it waits until an operator asks for its healing; it is healed soon, or begins anew if it was in
+#: memory only; nobody has any of it.
 WAITING: Final = "waiting"
 DUE: Final = "due"
 LOST: Final = "lost"
@@ -106,7 +107,7 @@ class Collection:
         """What becomes of it while it is stuck, else None; ``heals``: without being asked for."""
         if not self.is_stuck:
             return None
-        if self.newest_broken == 0:
+        if self.newest_broken == 0 and not self.is_in_memory:
             return LOST
         return DUE if heals or self.is_to_be_healed else WAITING
 

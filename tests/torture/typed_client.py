@@ -57,12 +57,16 @@ console.log(made.rows, await restore(db, "again", new Blob([])));
 await restore(db, "again", "text");
 
 const there: Cluster = await cluster(db, { timeoutMs: 1000 });
-console.log(there.places.map(({ owner, replicas, healing }) => [owner?.length, replicas[0]?.state, healing === "due"]));
+for (const { owner, replicas, healing } of there.places) {
+  console.log(owner?.length, replicas[0]?.state, healing === "due");
+}
 for await (const { nodes, nats, waiting } of watchCluster(db, { every: 100 })) {
   console.log(nodes[0]?.address?.length, nats?.[0]?.connected, waiting + 1);
 }
-watchCluster(db).addEventListener("data", ({ detail }) => console.log(detail.fresh satisfies boolean));
-console.log((await moveOwner(db, "items", null))?.length, (await evacuate(db, "two", { state: "up" })) + 1);
+const watch = watchCluster(db);
+watch.addEventListener("data", ({ detail }) => console.log(detail.fresh satisfies boolean));
+console.log((await moveOwner(db, "items", null))?.length);
+console.log((await evacuate(db, "two", { state: "up" })) + 1);
 console.log((await heal(db, "items")) + 1);
 // @ts-expect-error: a collection waits, is due or lost
 console.log(there.places[0]?.healing === "done");

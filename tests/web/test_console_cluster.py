@@ -45,9 +45,7 @@ def nats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NatsServer
 
 
 @asynccontextmanager
-async def pair(
-    nats: NatsServer, page: Page, **fields: Any
-) -> AsyncIterator[tuple[Server, Server]]:
+async def pair(nats: NatsServer, page: Page, **fields: Any) -> AsyncIterator[tuple[Server, Server]]:
     """Two nodes that hold a collection, and the page of the first."""
     async with (
         node(nats, "one", **fields) as one,

@@ -28,7 +28,7 @@ def heal(
     """Have a collection that waits to be healed become what a node kept of it; return once it is.
 
     Its log is not what was written, and no node shows it (cluster status). Bring its stream back
-    from a backup of NATS first, if there is one with more. Ctrl-C ends the waiting, not the healing.
+    from a backup of NATS first, if one has more. Ctrl-C ends the waiting, not the healing.
 
     \b
     Examples:

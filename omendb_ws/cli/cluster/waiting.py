@@ -1,4 +1,4 @@
-"""Waiting until a cluster has done what it was asked for: the flags, what is said meanwhile, the end.
+"""Waiting until a cluster has done what it was asked for: flags, what is said meanwhile, the end.
 
 Knows clients only by what they answer. What goes on in the cluster goes on when the waiting ends.
 """

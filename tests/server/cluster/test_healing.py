@@ -180,8 +180,8 @@ async def test_with_ask_nothing_is_healed_before_somebody_says_so(nats: NatsServ
         for asked in (raw, other):
             told = await asked.ok("cluster")
             assert (told["waiting"], told["places"][0]["healing"]) == (1, "waiting")
+            assert {part["state"] for part in told["places"][0]["replicas"]} == {"broken"}
         assert one.node.caretaker.numbers().waiting_collections == 1
-            assert {one["state"] for one in told["places"][0]["replicas"]} == {"broken"}
         await raw.ok("subscribe", kind="cluster", every=100)
         ran = await asyncio.to_thread(run, "cluster", "heal", "items", "--json", "--url", two.url)
         assert ran.code == 0, ran.err
