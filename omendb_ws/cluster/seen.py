@@ -73,7 +73,10 @@ class Seen:
     def owner(self, tenant: str, name: str) -> str | None:
         """See Overview."""
         where = self.where(tenant, name)
-        return None if where is None or where.owner is None else where.owner.name
+        if where is None or where.owner is None:
+            return None
+        # One that is broken here is refused here, and takes no changes.
+        return None if where.is_owned_here and not where.is_here else where.owner.name
 
     def replicas(self, tenant: str, name: str) -> list[Replica]:
         """See Overview."""

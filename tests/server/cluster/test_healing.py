@@ -181,6 +181,7 @@ async def test_with_ask_nothing_is_healed_before_somebody_says_so(nats: NatsServ
             told = await asked.ok("cluster")
             assert (told["waiting"], told["places"][0]["healing"]) == (1, "waiting")
             assert {part["state"] for part in told["places"][0]["replicas"]} == {"broken"}
+            assert told["places"][0]["owner"] is None
         assert one.node.caretaker.numbers().waiting_collections == 1
         await raw.ok("subscribe", kind="cluster", every=100)
         ran = await asyncio.to_thread(run, "cluster", "heal", "items", "--json", "--url", two.url)
