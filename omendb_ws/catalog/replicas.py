@@ -55,7 +55,7 @@ class _Coming:
 
 class Replicas:
     """Replicas of a node. ``rebuilt`` counts windows that were made again because they, or their
-    log, were not what they should have been; ``healed`` collections that were made of them.
+    log, were not what they should have been; ``healed`` collections that were made of them, or begun anew.
     """
 
     def __init__(
@@ -206,6 +206,7 @@ class Replicas:
         with an empty one, under a new epoch. NotFound, Unavailable, StorageFailed, StorageFull.
         """
         await asyncio.wrap_future(self._storage.begin_anew(stored))
+        self.healed += 1
         log.error("%s was in memory only, and is lost: it begins anew, empty", stored.name)
 
     async def read_again(self, shard: Shard) -> None:

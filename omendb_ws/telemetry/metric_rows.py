@@ -109,7 +109,7 @@ CLUSTER_METRICS: Final = (
     _of_cluster(
         "healed",
         "counter",
-        "Collections whose logs were not what was written, made anew of what this node had kept",
+        "Collections whose logs were not what was written, made anew by this node of what it kept",
     ),
     _of_cluster(
         "waiting_collections",

@@ -25,7 +25,7 @@ from .definitions import Begun, Definitions
 from .flushing import flushing_servers, refuse_other_servers
 from .following import StreamFollowing
 from .log import StreamLog
-from .names import bucket, healing_entry, held_entry, node_entry, secret_entry
+from .names import bucket, held_entry, node_entry, secret_entry
 from .presence import Presence
 from .receiving import Arrivals, StreamReceiving
 from .recovery import StreamRecovery
