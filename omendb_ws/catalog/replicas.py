@@ -55,7 +55,7 @@ class _Coming:
 
 class Replicas:
     """Replicas of a node. ``rebuilt`` counts windows that were made again because they, or their
-    log, were not what they should have been; ``healed`` collections that were made of them, or begun anew.
+    log, were not what they should have been; ``healed`` collections that were made anew.
     """
 
     def __init__(

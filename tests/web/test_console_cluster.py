@@ -178,7 +178,7 @@ async def test_what_waits_to_be_healed_is_healed_once_its_name_was_typed(
     async with pair(nats, page, cluster_heal="ask") as (one, _):
         [stream] = streams(one)
         ask(one, f"STREAM.DELETE.{stream}")
-        await page.until(f"{PLACES}[0][4].endswith('waits to be healed')")
+        await page.until(f"{PLACES}[0][4].endsWith('waits to be healed')")
         assert await page.run(f"return {ABOUT}") == (
             "As one sees it: 1 collection, 1 without an owner, 1 waiting to be healed."
         )
