@@ -156,7 +156,9 @@ def test_the_common_flags_are_documented() -> None:
 
 
 def test_every_exit_code_is_documented_and_no_other() -> None:
-    codes = {failure.FAILED, failure.WRONG, failure.NO_SERVER, failure.INTERRUPTED}
+    codes = {
+        failure.FAILED, failure.WRONG, failure.NO_SERVER, failure.LATE, failure.INTERRUPTED,
+    }  # fmt: skip
     told = [int(row[0]) for row in table(COMMAND_LINE, "exit code", "when")]
     assert told == sorted({0, *codes})
 
