@@ -53,6 +53,11 @@ class Entry:
         return self.shards[0].pending is not None
 
     @property
+    def all_of_it(self) -> Shard | Sharded:
+        """Its shard, or all of them."""
+        return self.shard if self.whole is None else self.whole
+
+    @property
     def epoch(self) -> str:
         """Changes when its history may have."""
         return self.shard.epoch if self.whole is None else self.whole.epoch

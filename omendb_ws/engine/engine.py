@@ -80,6 +80,7 @@ class Engine:
         self.moment.traces = self._reads.traces = traces
         self.tick.changing.durability.traces = traces
         self.feeds, self.live = self.tick.feeds, self.tick.live
+        self.gathered = self.tick.gathered
         self.followers = self.tick.changing.followers
         self.matches, self.novels = self.tick.matches, self.tick.novels
         self._thread = threading.Thread(target=self._run, name="omendb-engine", daemon=True)

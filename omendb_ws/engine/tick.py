@@ -21,19 +21,21 @@ from .changing import Changing
 from .model.commands import Beat, Change, Read, Signal
 from .model.ended import Ended
 from .model.shard import Shard
+from .model.sharded import Sharded
 from .model.shares import Shares
 from .model.ticket import Command
 from .moment import Moment
 from .pieces.long_reads import LongReads
 from .reading import Reading
 from .reads.reads import Reads
-from .reads.statistics import collection_stats
+from .reads.statistics import stats_of
 from .streams.commands import Gone, Measure, Measured, Measurer, Sent
 from .streams.counting import Recount, Tallies
 from .streams.deliveries import Deliveries, Stream
 from .streams.drawing import Draw, Drawings, Look
 from .streams.ends import ENDED_AT_ONCE, Ends
 from .streams.feeds import Feeds
+from .streams.gathered import GatheredQueries
 from .streams.lane_turns import LaneTurns
 from .streams.live import LiveQueries
 from .streams.matches import Matches
@@ -82,9 +84,10 @@ class Tick:
         self.drawings = Drawings(metrics, shares, clock_ns)
         self.deliveries = Deliveries(metrics, limits, shares, clock_ns)
         self.live = LiveQueries(metrics, self.deliveries, moment.clock_us)
+        self.gathered = GatheredQueries(metrics, self.deliveries, self.live, moment.clock_us)
         of_rows = metrics, limits, self.deliveries
         self.matches, self.novels = Matches(*of_rows), Novels(*of_rows)
-        standing = self.live, self.matches, self.novels
+        standing = self.live, self.gathered, self.matches, self.novels
         self.feeds = Feeds(*of_rows, shares, clock_ns)
         long_reads = LongReads(moment.refusal, moment.refuse_late, shares, clock_ns)
         changes = Changes(metrics)
@@ -367,7 +370,9 @@ class Tick:
                 break
 
     def _measure_one(
-        self, subscription: Measurer, found: dict[tuple[Shard, Filter | None], dict[str, Any]]
+        self,
+        subscription: Measurer,
+        found: dict[tuple[Shard | Sharded, Filter | None], dict[str, Any]],
     ) -> None:
         """Of a shard that is there; ``found``: what was looked up in this tick."""
         shard = subscription.shard
@@ -376,7 +381,7 @@ class Tick:
         try:
             key = shard, subscription.visible
             if key not in found:
-                found[key] = collection_stats(shard, self._moment.now_us, subscription.visible)
+                found[key] = stats_of(shard, self._moment.now_us, subscription.visible)
             numbers: dict[str, Any] | None = found[key]
         except Exception as error:
             self._moment.fault(error, "statistics")

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from omendb_core.model.budget import Budget, Share
 from omendb_core.model.errors import TooLarge
-from omendb_core.model.types import Definition, Ids
+from omendb_core.model.types import F32, Definition, Ids
 from omendb_core.ranking.shape import Shape
 from omendb_core.search.examples import ids_of
 from omendb_core.search.query import Examples
@@ -45,7 +45,7 @@ def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None
     target = _target(request, reached)
     shape = shaping.shape(request, definition, request.k, limits.max_k, live=True)
     left_out = _left_out(request, target, definition)
-    usual_bytes = _push_bytes(session, request, definition, shape)
+    usual_bytes = push_bytes(session, request, definition, shape)
     budget = session.account.memory
     asked = StandingQuery(
         k=request.k,
@@ -79,8 +79,8 @@ def _live_query(
     usual_bytes: int,
 ) -> LiveQuery:
     """The engine's side of one subscription. Quota."""
-    shard = subscription.shard
-    assert shard is not None
+    assert subscription.collection is not None, "it is of one"
+    shard = subscription.collection.shard
     budget = session.account.memory
     has_texts = shard.definition.ids == "str"
     return LiveQuery(
@@ -94,11 +94,11 @@ def _live_query(
         (request.every_ms or 0) * 1000,
         Share(budget, "ids that a reader was told take") if has_texts else None,
         left_out,
-        _paid(budget, left_out),
+        paid(budget, left_out),
     )
 
 
-def _push_bytes(
+def push_bytes(
     session: Session, request: wire.Subscribe, definition: Definition, shape: Shape
 ) -> int:
     """How large a push may be. TooLarge if no message can hold it."""
@@ -116,7 +116,7 @@ def _push_bytes(
     return found
 
 
-def _paid(budget: Budget, left_out: LeftOut) -> Share | None:
+def paid(budget: Budget, left_out: LeftOut) -> Share | None:
     """What these ids take; None for none."""
     if left_out.ids is None:
         return None
@@ -125,7 +125,7 @@ def _paid(budget: Budget, left_out: LeftOut) -> Share | None:
     return share
 
 
-def _target(request: wire.Subscribe | wire.Move, reached: Reach) -> streams.Target:
+def _target(request: wire.Subscribe | wire.Move, reached: Reach) -> F32 | Examples:
     """What a live query is to be near to."""
     collection = reached.collection
     examples = shaping.examples(request, collection.definition, reached.visible)

@@ -44,6 +44,11 @@ def reader_bytes(query: StandingQuery, ids: IdKind) -> int:
     return _LIVE_READER_BYTES + told + TEXT_BYTES * (ids == "str") * query.k
 
 
+def lists_bytes(query: StandingQuery, collection: Entry) -> int:
+    """Bytes that one standing query takes in all shards of a collection."""
+    return sum(one.window.standing.bytes_for(query.k, query.shape) for one in collection.shards)
+
+
 def query_vectors(vectors: F32 | None, collection: Entry) -> F32:
     """The vectors of a subscription, of the right dimension."""
     if vectors is None:
@@ -75,7 +80,7 @@ def make_streams(
         account.subscriptions_to_come += change
         metrics.subscriptions_to_come += change
 
-    each_bytes = collection.shard.window.standing.bytes_for(query.k, query.shape)
+    each_bytes = lists_bytes(query, collection)
     each_bytes += reader_bytes(query, collection.definition.ids)
     subs = session.next_subs(count)
     account.memory.take(each_bytes * count, "these standing queries take")

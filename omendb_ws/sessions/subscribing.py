@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from omendb_core.model.budget import Share
 from omendb_core.model.errors import BadRequest, NotFound
@@ -36,12 +36,21 @@ from .subscriptions.subscription import (
     Subscription,
 )
 
+Subscriber: TypeAlias = Callable[[Session, wire.Subscribe, int], None]
+
 
 def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
     """Begin one subscription, or by SUBSCRIBE several; after a fault there is none of them."""
+    subscribe_by(_SUBSCRIBERS[request.kind], session, request, size)
+
+
+def subscribe_by(
+    subscriber: Subscriber, session: Session, request: wire.Subscribe, size: int
+) -> None:
+    """The same, by ``subscriber``."""
     last_before = session.last_sub
     try:
-        _SUBSCRIBERS[request.kind](session, request, size)
+        subscriber(session, request, size)
     except Exception:
         for subscription in list(session.subscriptions.values()):
             if subscription.sub > last_before:
@@ -180,7 +189,7 @@ def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None
     session.submit_change(streams.Watch(ticket, collection.shard, subscription))
 
 
-_SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, int], None]]] = {
+_SUBSCRIBERS: Final[dict[SubscriptionKind, Subscriber]] = {
     "live": subscribe_live,
     "match": subscribe_match,
     "feed": _subscribe_feed,
@@ -216,7 +225,7 @@ def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
     ticket = session.ticket(request, shard, size, then=lambda _: subscription.close())
     stream = subscription.stream if isinstance(subscription, StreamSubscription) else None
     if stream is None or isinstance(stream, Feed):
-        session.submit_change(streams.Unfollow(ticket, shard, stream))
+        session.submit_change(streams.Unfollow(ticket, shard.parts[0], stream))
     else:
         session.submit(streams.Leave(ticket, shard, stream))
     subscription.is_leaving = True

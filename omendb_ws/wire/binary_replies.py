@@ -204,7 +204,7 @@ def decode_incoming(
     hits, version = _hits(json, arrays), int(arrays["version"][0])
     if kind.name == "LIVE":
         leave = arrays["leave_seqs"], arrays["leave_reasons"]
-        return Live(header.id, version, None, *leave, hits)
+        return Live(header.id, version, None, *leave, hits, json.get("versions"))
     if kind.name == "RESULTS":
         counts = arrays["counts"]
         took_us, subs = header.took_us, json.get("subs")

@@ -43,16 +43,19 @@ def encode_text(pushes: LivePushes) -> list[bytes]:
         )
     ]
     enters = row_objects(pushes.enter)
+    versions = b"" if pushes.versions is None else b',"versions":%b' % orjson.dumps(pushes.versions)
     return [
-        b'{"event":"live","sub":%d,"version":%d,"leave":[%b],"enter":[%b]}'
-        % (sub, pushes.version, b",".join(leaves[leave]), b",".join(enters[enter]))
+        b'{"event":"live","sub":%d,"version":%d%b,"leave":[%b],"enter":[%b]}'
+        % (sub, pushes.version, versions, b",".join(leaves[leave]), b",".join(enters[enter]))
         for sub, leave, enter in _parts(pushes)
     ]
 
 
 def encode_snapshot(request_id: int, results: Results, head: Mapping[str, Any]) -> bytes:
     """The JSON answer to ``subscribe`` or ``move``: ``head``, version, ``at``, and results."""
-    stated = {} if results.at is None else {"at": results.at}
+    stated: dict[str, Any] = {} if results.at is None else {"at": results.at}
+    if results.versions is not None:
+        stated["versions"] = results.versions
     fields = orjson.dumps({**head, "version": results.version, **stated})[:-1]
     rows = b",".join(row_objects(results.hits))
     return b'{"id":%d,"ok":%b,"results":[%b]}}' % (request_id, fields, rows)
@@ -71,7 +74,7 @@ def encode_binary(pushes: LivePushes) -> list[bytes]:
     messages = []
     for sub, leave, here in _parts(pushes):
         count, gone = here.stop - here.start, leave.stop - leave.start
-        json = _json_of(enter, here)
+        json = _json_of(enter, here, pushes.versions)
         header = (MAGIC, PROTOCOL_BYTE, _LIVE, flags, sub, 0, count, dim, gone, len(json), 0)
         pieces = [HEADER.pack(*header), json, PADDING[len(json) % ALIGNMENT], version]
         for data, row_bytes in rows:
@@ -95,11 +98,12 @@ def _parts(pushes: LivePushes) -> Iterator[tuple[int, slice, slice]]:
         entered += enters
 
 
-def _json_of(hits: Hits, rows: slice) -> bytes:
-    if hits.metadata is None and not isinstance(hits.ids, list):
+def _json_of(hits: Hits, rows: slice, versions: list[int] | None) -> bytes:
+    if hits.metadata is None and not isinstance(hits.ids, list) and versions is None:
         return b""
     metadata = hits.metadata[rows] if hits.metadata is not None else None
-    return hits_json(Hits(hits.ids[rows], hits.seqs[rows], metadata=metadata), None)
+    own = Hits(hits.ids[rows], hits.seqs[rows], metadata=metadata)
+    return hits_json(own, None, versions=versions)
 
 
 def _id(one: int | str) -> bytes:

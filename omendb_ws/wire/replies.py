@@ -99,6 +99,7 @@ class Live:
     leave_seqs: U64
     leave_reasons: U8
     enter: Hits
+    versions: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class LivePushes:
 
     ``leave_counts`` and ``enter_counts`` say how many of the rows that leave (``leave_ids``,
     ``leave_seqs``, ``leave_reasons``) and enter (``enter``) are whose, in the order of ``subs``.
+    ``versions``: of several shards, that of each.
     """
 
     version: int
@@ -117,6 +119,7 @@ class LivePushes:
     leave_reasons: U8
     enter_counts: list[int]
     enter: Hits
+    versions: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,11 @@ class Sharded:
         return any(one.is_dropped for one in self.parts)
 
     @property
+    def is_catching_up(self) -> bool:
+        """Whether the standing queries of any do."""
+        return any(one.is_catching_up for one in self.parts)
+
+    @property
     def broken(self) -> str | None:
         """Why one of them is not to be trusted."""
         reasons = (one.broken for one in self.parts)

@@ -38,6 +38,13 @@ def collection_stats(shard: Shard, now_us: int, visible: Filter | None = None) -
     return found
 
 
+def stats_of(shard: Shard | Sharded, now_us: int, visible: Filter | None = None) -> dict[str, Any]:
+    """Of a collection, whatever it is cut into."""
+    if isinstance(shard, Sharded):
+        return sharded_stats(shard, now_us, visible)
+    return collection_stats(shard, now_us, visible)
+
+
 def sharded_stats(whole: Sharded, now_us: int, visible: Filter | None = None) -> dict[str, Any]:
     """The same of several shards: sums, and of ages the oldest."""
     each = [collection_stats(shard, now_us, visible) for shard in whole.parts]
@@ -48,7 +55,7 @@ def sharded_stats(whole: Sharded, now_us: int, visible: Filter | None = None) ->
 
 def _together(name: str, values: list[Any]) -> Any:
     there = [one for one in values if one is not None]
-    if name in ("at", "oldest_age_s", "unflushed_s"):
+    if name in ("at", "oldest_age_s", "unflushed_s", "live_subscriptions"):
         return max(there, default=None)
     if not there or isinstance(there[0], str):
         return there[0] if there else None

@@ -41,7 +41,7 @@ from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
 from ..pieces.shape_costs import most_us
 from . import snapshots
-from .commands import Changes, Live, Move, Target
+from .commands import Changes, Live, Move, SameAs, Target
 from .live import LiveQueries
 from .stream import Stream
 from .targets import changed, prepared
@@ -295,7 +295,7 @@ def caught_up(shard: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
 def prepared_in_pieces(shard: Shard, vectors: Target) -> Generator[bool, None, F32]:
     """The vectors as they are scored. NonFinite, ZeroNorm (of examples NotFound), with ``row``."""
     window = shard.window
-    if isinstance(vectors, Examples):
+    if isinstance(vectors, Examples | SameAs):
         shard.refuse_broken()
         return prepared(window, [vectors])
     found = []

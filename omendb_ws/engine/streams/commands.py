@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -12,9 +12,11 @@ from omendb_core.search.query import Examples
 
 from ..model.commands import Change, Read, Signal
 from ..model.shard import Shard
+from ..model.sharded import Sharded
 from ..model.ticket import Lane
 from .deliveries import Push, Stream
 from .feeds import Feed
+from .gathered_query import GatheredQuery, PartQuery
 from .live_query import LiveQuery
 from .matches import MatchQuery
 from .novels import NovelQuery
@@ -34,7 +36,7 @@ class Measurer(Protocol):
     visible: Filter | None
 
     @property
-    def shard(self) -> Shard | None:
+    def shard(self) -> Shard | Sharded | None:
         """Whose statistics."""
         ...
 
@@ -71,8 +73,15 @@ class Unfollow(Change):
     feed: Feed | None
 
 
+@dataclass(frozen=True, slots=True)
+class SameAs:
+    """What another live query of the shard is near to."""
+
+    query: LiveQuery
+
+
 #: What live queries are near to: a vector each float32 (n, dim), or examples, of one query.
-Target: TypeAlias = F32 | Examples
+Target: TypeAlias = F32 | Examples | SameAs
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +115,19 @@ class Move(_Standing):
 
 
 @dataclass(slots=True, eq=False)
+class Together(Read):
+    """Tell what live queries over several shards answer, whose ``parts`` have begun, and go on;
+    ``moves``: they take the place of those of its one query. ``is_binary``: asked by SUBSCRIBE or
+    MOVE."""
+
+    shard: Sharded
+    queries: Sequence[GatheredQuery]
+    parts: Sequence[Sequence[PartQuery]]
+    moves: bool
+    is_binary: bool
+
+
+@dataclass(slots=True, eq=False)
 class Match(_Standing):
     """Begin match queries, at ``from_seq`` or with the next row; ``vectors`` float32 (n, dim), one
     for each. ``is_binary``: asked by SUBSCRIBE, without ``from_seq``."""
@@ -125,14 +147,15 @@ class Novel(_Standing):
 
 
 @dataclass(slots=True, eq=False)
-class Leave(_Standing):
+class Leave(Read):
     """End a live, match or novel query at its reader's wish."""
 
+    shard: Shard | Sharded
     stream: Stream
 
 
 #: Commands about standing queries.
-Standing: TypeAlias = Live | Move | Match | Novel | Leave
+Standing: TypeAlias = Live | Move | Together | Match | Novel | Leave
 
 
 @dataclass(slots=True, eq=False)

@@ -208,7 +208,8 @@ class Deliveries:
             if stream.shard.broken is not None or stream.shard.is_dropped:
                 continue  # nobody knows what is true
             if stream.is_of_lists and stream.shard.is_catching_up:
-                self._put_off.setdefault(stream.shard, []).append(stream)
+                late = next(one for one in stream.shard.parts if one.is_catching_up)
+                self._put_off.setdefault(late, []).append(stream)
                 continue
             if stream.lane.push_bytes >= self._limits.max_pending_bytes:
                 self._starved.setdefault(stream.lane, {})[stream] = None

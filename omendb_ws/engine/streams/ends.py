@@ -11,6 +11,8 @@ from typing import Final
 
 from ..model.shard import Shard
 from .feeds import Feed, Feeds
+from .gathered import GatheredQueries
+from .gathered_query import GatheredQuery
 from .live import LiveQueries
 from .live_query import LiveQuery
 from .matches import Matches, MatchQuery
@@ -27,12 +29,14 @@ class Ends:
     def __init__(
         self,
         live: LiveQueries,
+        gathered: GatheredQueries,
         matches: Matches,
         novels: Novels,
         feeds: Feeds,
         let_go: Callable[[Sequence[Stream]], None],
     ) -> None:
-        self._live, self._matches, self._novels, self._feeds = live, matches, novels, feeds
+        self._live, self._gathered = live, gathered
+        self._matches, self._novels, self._feeds = matches, novels, feeds
         self.let_go = let_go
 
     def stop(self, stream: Stream) -> None:
@@ -46,6 +50,8 @@ class Ends:
         for stream in streams:
             if isinstance(stream, LiveQuery):
                 live.setdefault(stream.shard, []).append(stream)
+            elif isinstance(stream, GatheredQuery):
+                self._gathered.stop(stream)
             elif isinstance(stream, MatchQuery):
                 matches.setdefault(stream.shard, []).append(stream)
             elif isinstance(stream, NovelQuery):
@@ -57,7 +63,7 @@ class Ends:
         for matching in matches.values():
             self._matches.stop_many(matching)
         for stream in streams:
-            if isinstance(stream, LiveQuery | MatchQuery | NovelQuery | Feed):
+            if isinstance(stream, LiveQuery | GatheredQuery | MatchQuery | NovelQuery | Feed):
                 stream.give_back()
 
     def stop_all(self, shard: Shard) -> None:

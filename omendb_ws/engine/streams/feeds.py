@@ -49,6 +49,8 @@ class Feed(Stream):
 
     __slots__ = ("filter", "next_seq", "quiet_since_us", "share", "told_seq")
 
+    shard: Shard
+
     def __init__(
         self,
         maker: Maker,

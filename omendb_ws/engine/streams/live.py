@@ -24,7 +24,7 @@ from ..model.ticket import Reply
 from .commands import Changes
 from .deliveries import Deliveries, Stream, forget
 from .live_pushes import pushes
-from .live_query import ALL_IN, LeftOut, LiveQuery, listed, long_bytes
+from .live_query import ALL_IN, LeftOut, LiveQuery, listed
 from .targets import changed, prepared
 
 
@@ -170,13 +170,10 @@ class LiveQueries:
         end = 0
         for query, count in zip(queries, counts, strict=True):
             start, end = end, end + count
-            if query.texts is not None:
-                query.texts.settle(long_bytes(ids[start:end]))
-            query.told = dict(zip(seqs[start:end], ids[start:end], strict=True))
-            if ranks is not None:
-                query.ranks = dict(zip(query.told, ranks[start:end], strict=True))
-            query.told_version = found.version
-            query.is_dirty = False
+            told = dict(zip(seqs[start:end], ids[start:end], strict=True))
+            query.note_told(told, found.version)
+            if ranks is not None and query.told is told:
+                query.ranks = dict(zip(told, ranks[start:end], strict=True))
 
     def begin(self, queries: Sequence[LiveQuery], handles: Sequence[int]) -> None:
         """Deliver queries that were told what they answered at some version, from now on."""
@@ -195,8 +192,7 @@ class LiveQueries:
             query = self._queries.get(shard, {}).get(handle)
             if query is None:
                 continue
-            query.is_dirty = True
-            if not self._deliveries.ready(query, arrival_us):
+            if not self._deliveries.ready(query.note_changed(), arrival_us):
                 self._metrics.merged_pushes += 1
                 shard.counts.merged += 1
 

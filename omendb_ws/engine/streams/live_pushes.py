@@ -30,7 +30,7 @@ _NO_ROWS: Final[Set[int]] = frozenset()
 _REASON = {name: number for number, name in enumerate(LEAVE_REASONS)}
 
 
-class _Difference(NamedTuple):
+class Difference(NamedTuple):
     """What a push says: seqs that leave, those of them that enter again, places that enter."""
 
     leave: list[int]
@@ -52,7 +52,7 @@ def pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list
     seq_list = seqs.tolist()
     rank_list = None if ranks is None else ranks.tolist()
     speaking: list[LiveQuery] = []
-    differences: list[_Difference] = []
+    differences: list[Difference] = []
     end = 0
     for query, count in zip(queries, counts, strict=True):
         start, end = end, end + count
@@ -83,7 +83,7 @@ def pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list
 
 def _tell(
     query: LiveQuery,
-    difference: _Difference,
+    difference: Difference,
     seqs: list[int],
     ids: list[int | str],
     ranks: list[float] | None,
@@ -103,7 +103,7 @@ def _tell(
 
 
 def _tell_ranks(
-    query: LiveQuery, difference: _Difference, seqs: list[int], ranks: list[float]
+    query: LiveQuery, difference: Difference, seqs: list[int], ranks: list[float]
 ) -> None:
     """Note the ranks that ``query``'s reader is told of."""
     told = query.ranks
@@ -118,7 +118,7 @@ def _tell_ranks(
 
 def _difference(
     window: Window, query: LiveQuery, now: list[int], ranks: list[float] | None, start: int
-) -> _Difference:
+) -> Difference:
     """From what ``query``'s reader has to the seqs ``now``, whose places begin at ``start``."""
     told = query.told
     updated: Set[int] = _NO_ROWS
@@ -131,7 +131,7 @@ def _difference(
     if updated:
         leave |= updated
     enter = [place for place, seq in enumerate(now, start) if seq not in told or seq in updated]
-    return _Difference(sorted(leave), updated, enter)
+    return Difference(sorted(leave), updated, enter)
 
 
 def _updated(window: Window, query: LiveQuery, now: list[int]) -> set[int]:
@@ -155,7 +155,7 @@ def _reranked(query: LiveQuery, now: list[int], ranks: list[float]) -> set[int]:
 
 
 def _messages(
-    queries: list[LiveQuery], differences: list[_Difference], enter: Hits
+    queries: list[LiveQuery], differences: list[Difference], enter: Hits
 ) -> list[Message]:
     """The push of each query; ``enter`` are the rows that enter any of them, in order."""
     window = queries[0].shard.window
@@ -171,7 +171,7 @@ def _messages(
         [len(one.leave) for one in differences],
         leave_ids,
         leave_seqs,
-        _reasons(queries, differences, leave_seqs, leave_ids),
+        reasons_of(queries, differences, leave_seqs, leave_ids),
         [len(one.enter) for one in differences],
         enter,
     )
@@ -180,9 +180,9 @@ def _messages(
     return [text(data) for data in encode_text(pushes)]
 
 
-def _reasons(
+def reasons_of(
     queries: list[LiveQuery],
-    differences: list[_Difference],
+    differences: list[Difference],
     seqs: U64,
     ids: list[int | str],
 ) -> U8:

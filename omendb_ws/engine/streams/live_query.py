@@ -78,6 +78,7 @@ class LiveQuery(Stream):
                  "query", "ranks", "ready_us", "texts", "told", "told_version")  # fmt: skip
 
     is_of_lists = True
+    shard: Shard
 
     def __init__(
         self,
@@ -110,6 +111,19 @@ class LiveQuery(Stream):
     def has_more(self) -> bool:
         """Whether its answer may have changed since its last push."""
         return self.is_dirty
+
+    def note_changed(self) -> Stream:
+        """Its answer may have changed; who is to tell."""
+        self.is_dirty = True
+        return self
+
+    def note_told(self, ids: dict[int, int | str], version: int) -> None:
+        """Its reader is told of these rows, seq -> id, as of ``version``, and of no others."""
+        if self.texts is not None:
+            self.texts.settle(long_bytes(list(ids.values())))
+        self.told = ids
+        self.told_version = version
+        self.is_dirty = False
 
     def reserve(self, left_out: LeftOut) -> None:
         """Take the memory that it needs to leave out these ids instead. Quota: there is none."""

@@ -61,6 +61,7 @@ class QueueStream(Stream):
                  "row_bytes", "told_seq")  # fmt: skip
 
     is_of_lists = True
+    shard: Shard
 
     def __init__(
         self,

@@ -10,8 +10,8 @@ from ...wire.encoded import Message, binary, text
 from ...wire.messages import Results
 from ..model.replies import fitting
 from ..model.rows import part_of
-from ..model.ticket import Reply
-from .commands import Live, Move
+from ..model.ticket import PartReply, Reply
+from .commands import Live, Move, Together
 
 
 def snapshot(
@@ -28,6 +28,8 @@ def snapshot(
     """
     subs = [query.sub for query in work.queries]
     own = Results(found.version, counts, part_of(found.hits, start, end), 0, subs, found.at)
+    if work.ticket.is_part:
+        return PartReply(work.ticket, value=own)
     if work.is_binary and written is not None:
         parts = binary_replies.encode_results_in_parts(work.ticket.id, own, written)
         return fitting(work.ticket, Message(parts, False))
@@ -35,6 +37,15 @@ def snapshot(
         return fitting(work.ticket, binary(binary_replies.encode_results(work.ticket.id, own)))
     head = {"sub": subs[0], "epoch": work.shard.epoch}
     return fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, own, head)))
+
+
+def gathered(work: Together, found: Results) -> Reply:
+    """The reply to a subscription to live queries over several shards, or to a move of one."""
+    ticket = work.ticket
+    if work.is_binary:
+        return fitting(ticket, binary(binary_replies.encode_results(ticket.id, found)))
+    head = {} if found.subs is None else {"sub": found.subs[0], "epoch": work.shard.epoch}
+    return fitting(ticket, text(live_wire.encode_snapshot(ticket.id, found, head)))
 
 
 def moved(work: Move, found: Results) -> Reply:

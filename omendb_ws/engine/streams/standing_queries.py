@@ -38,9 +38,11 @@ from .beginning import (
     moves_in_pieces,
 )
 from .beginning_matches import begin_matches, begin_matches_in_pieces, matches_begin_in_pieces
-from .commands import Leave, Live, Match, Move, Novel, Standing
+from .commands import Leave, Live, Match, Move, Novel, Standing, Together
 from .deliveries import Deliveries
 from .ends import Ends
+from .gathered import GatheredQueries
+from .gathered_query import GatheredQuery
 from .live import LiveQueries
 from .live_query import LiveQuery
 from .matches import Matches, MatchQuery
@@ -62,6 +64,7 @@ class StandingQueries:
         self,
         metrics: Metrics,
         live: LiveQueries,
+        gathered: GatheredQueries,
         matches: Matches,
         novels: Novels,
         deliveries: Deliveries,
@@ -79,7 +82,7 @@ class StandingQueries:
         self.ends = ends
         self._shares = shares
         self._owners = Owners(shares, (live, matches, novels))
-        self._live = live
+        self._live, self._gathered = live, gathered
         self._matches = matches
         self._novels = novels
         self._behind: dict[Shard, int | None] = {}
@@ -260,10 +263,10 @@ class StandingQueries:
         """Whether its shard catches up, or the query that it is about is still beginning."""
         if work.shard.is_catching_up:
             return True
-        if isinstance(work, Live | Match | Novel):
+        if isinstance(work, Live | Together | Match | Novel):
             return False
         stream = work.stream if isinstance(work, Leave) else work.query
-        return isinstance(stream, LiveQuery | MatchQuery) and stream.is_beginning
+        return isinstance(stream, _BEGINNING) and stream.is_beginning
 
     @property
     def has_ready(self) -> bool:
@@ -276,9 +279,12 @@ class StandingQueries:
 
     def _one(self, work: Standing, now_us: int) -> Reply:
         try:
-            self._prepare(work.shard)
+            for shard in work.shard.parts:
+                self._prepare(shard)
             if isinstance(work, Move):
                 return self._move(work)
+            if isinstance(work, Together):
+                return self._gathered.start(work)
             assert isinstance(work, Novel)
             if not work.query.lane.is_open:
                 raise Internal("the connection is gone")
@@ -380,6 +386,9 @@ class StandingQueries:
         self._owners.forget(shard)
         self._has_caught_up(shard)
         self.ends.stop_all(shard)
+
+
+_BEGINNING: Final = LiveQuery | GatheredQuery | MatchQuery
 
 
 def _are_alike(works: Sequence[Live]) -> bool:

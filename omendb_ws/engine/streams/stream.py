@@ -18,6 +18,7 @@ from omendb_core.model.types import Include
 
 from ...wire.encoded import Messages, Pushed, each
 from ..model.shard import Shard
+from ..model.sharded import Sharded
 from ..model.ticket import Lane
 
 
@@ -65,11 +66,14 @@ class Stream:
         "is_active", "is_binary", "lane", "maker", "reader", "shard", "sub", "usual_bytes",
     )  # fmt: skip
 
+    #: Of a live query over several shards all of them.
+    shard: Shard | Sharded
+
     def __init__(
         self,
         maker: Maker,
         reader: Reader,
-        shard: Shard,
+        shard: Shard | Sharded,
         is_binary: bool,
         include: Include,
         usual_bytes: int,

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from omendb_core.model.errors import NotFound
 from omendb_core.model.types import F32
 from omendb_core.search.examples import target as target_of
 from omendb_core.search.query import Examples, prepare_queries
 from omendb_core.standing.table import StandingQuery
 from omendb_core.window import Window
 
-from .commands import Changes, Target
+from .commands import Changes, SameAs, Target
 from .live_query import LeftOut, LiveQuery
 
 
@@ -25,7 +26,7 @@ def prepared(window: Window, targets: Sequence[Target]) -> F32:
 
     Raises NonFinite, ZeroNorm, and of examples NotFound and DimMismatch, with ``row``.
     """
-    given = [one for one in targets if not isinstance(one, Examples)]
+    given = [one for one in targets if not isinstance(one, Examples | SameAs)]
     if len(given) == len(targets):
         return prepare_queries(window.definition, np.concatenate(given))
     return np.concatenate([_one(window, one) for one in targets])
@@ -34,6 +35,11 @@ def prepared(window: Window, targets: Sequence[Target]) -> F32:
 def _one(window: Window, target: Target) -> F32:
     if isinstance(target, Examples):
         return target_of(window.state, target)
+    if isinstance(target, SameAs):
+        if target.query.handle is None:
+            raise NotFound(f"sub: there is no {target.query.sub}")
+        same: F32 = window.standing.table.vectors[[target.query.handle]]
+        return same
     return prepare_queries(window.definition, target)
 
 

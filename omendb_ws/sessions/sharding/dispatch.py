@@ -19,7 +19,7 @@ from ..at_version import at_version
 from ..auditing import target_of
 from ..reach import reach
 from ..session import Session
-from . import changes, collections, reads, searching
+from . import changes, collections, live, reads, searching, subscribing
 
 
 def gathers(session: Session, request: wire.Request | PlainSearch, size: int) -> bool:
@@ -31,7 +31,7 @@ def gathers(session: Session, request: wire.Request | PlainSearch, size: int) ->
     if handler is None:
         reach(session, request.op, collection)  # rights come first
         raise Unsupported(
-            f"{_named(request)} is not supported of a collection of several shards yet"
+            f"collection: {request.op!r} is not supported of a collection of several shards yet"
         )
     handler(session, request, size)
     return True
@@ -39,6 +39,10 @@ def gathers(session: Session, request: wire.Request | PlainSearch, size: int) ->
 
 def _collection(session: Session, request: wire.Request | PlainSearch) -> Entry | None:
     target = target_of(request)
+    if isinstance(request, wire.Move):
+        moving = session.subscriptions.get(request.sub)
+        found = None if moving is None else moving.collection
+        return None if found is None or found.whole is None else found
     if isinstance(target, str):
         return session.context.catalog.sharded.get((session.tenant, target))
     if target is not None:
@@ -48,16 +52,12 @@ def _collection(session: Session, request: wire.Request | PlainSearch) -> Entry 
     return None
 
 
-def _named(request: wire.Request | PlainSearch) -> str:
-    if isinstance(request, wire.Subscribe):
-        return f"kind: {request.kind!r}"
-    return f"collection: {request.op!r}"
-
-
 _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Open: collections.open_,
     wire.Describe: collections.describe,
     wire.Drop: collections.drop,
+    wire.Subscribe: at_version(subscribing.subscribe),
+    wire.Move: live.move_live,
     wire.Add: changes.add,
     wire.Delete: changes.delete,
     wire.Update: changes.update,

@@ -17,6 +17,7 @@ from omendb_core.model.budget import Share
 
 from ...catalog.entry import Entry
 from ...engine.model.shard import Shard
+from ...engine.model.sharded import Sharded
 from ...engine.model.ticket import Lane
 from ...engine.streams.commands import Gone, Measure
 from ...engine.streams.stream import Bundle, Push, Stream
@@ -73,9 +74,9 @@ class Subscription:
             collection.listed.subscriptions.add(self)
 
     @property
-    def shard(self) -> Shard | None:
+    def shard(self) -> Shard | Sharded | None:
         """What the engine knows of its collection."""
-        return None if self.collection is None else self.collection.shard
+        return None if self.collection is None else self.collection.all_of_it
 
     # Whatever of these faults is called again, and goes on where it was.
 
@@ -131,7 +132,7 @@ class Subscription:
     def _count_push(self, count: int = 1) -> None:
         self._context.metrics.pushes += count
         if self.collection is not None:
-            self.collection.shard.counts.pushes += count
+            self.collection.all_of_it.counts.pushes += count
 
 
 class StreamSubscription(Subscription):
@@ -277,4 +278,4 @@ class StatsSubscription(Subscription):
         if not self.is_ended and not self.session.outbox.offer(self):
             self._context.metrics.stats_merged += 1
             if self.collection is not None:
-                self.collection.shard.counts.merged += 1
+                self.collection.all_of_it.counts.merged += 1
