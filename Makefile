@@ -111,7 +111,8 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz test-s3 test-integratio
 	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
 	CLUSTER_ROUNDS=200 CLUSTER_NODE_ROUNDS=400 CLUSTER_SERVER_ROUNDS=100 \
 		$(BIN)/python -m pytest --timeout 7200 tests/server/cluster/test_rounds.py
-	SHARD_WALKS=200 $(BIN)/python -m pytest --timeout 3600 tests/server/sharding/test_walk.py
+	SHARD_WALKS=200 SHARD_LIVE_RUNS=500 \
+		$(BIN)/python -m pytest --timeout 3600 tests/server/sharding/test_walk.py tests/server/sharding/test_live_law.py
 	GRANTS_WALK=all $(BIN)/python -m pytest --timeout 1200 tests/server/access/test_grants_walk.py
 	FAULT_WALK=all $(BIN)/python -m pytest tests/server/engine/test_fault_walk.py
 	SHAPED_RUNS=50 $(BIN)/python -m pytest --timeout 7200 $(SHAPED)

@@ -209,7 +209,8 @@ class LiveAnswer(Rows):
     ``moved``: the query asks something else since (rows that stayed may have new scores, ranks).
     ``resumed``: the connection was lost since, and this corrects the answer yielded before;
     ``epoch`` tells whether the collection is still the same. The arrays are read-only, and
-    metadata objects are shared by the answers that hold them.
+    metadata objects are shared by the answers that hold them. ``versions``: of a collection with
+    several shards, that of each.
     """
 
     epoch: str
@@ -217,6 +218,7 @@ class LiveAnswer(Rows):
     left: Sequence[Left]
     moved: bool = False
     resumed: bool = False
+    versions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,6 +228,7 @@ class Snapshot:
     epoch: str
     version: int
     hits: Hits
+    versions: tuple[int, ...] = ()
 
 
 def read_added(added: messages.Added, rows: int, kind: IdKind) -> Added:
@@ -287,7 +290,8 @@ def read_snapshots(results: messages.Results, epoch: str) -> list[Snapshot]:
             vectors=None if hits.vectors is None else hits.vectors[start:stop].copy(),
             ranks=None if hits.ranks is None else hits.ranks[start:stop].copy(),
         )
-        snapshots.append(Snapshot(epoch, results.version, own))
+        versions = tuple(results.versions or ())
+        snapshots.append(Snapshot(epoch, results.version, own, versions))
         start = stop
     return snapshots
 

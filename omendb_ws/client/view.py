@@ -35,6 +35,7 @@ class View:
         self._hits = Hits(np.empty(0, np.uint64), np.empty(0, np.uint64))
         self._epoch = ""
         self._version = 0
+        self._versions: tuple[int, ...] = ()
         self._pushes: list[Live] = []
         self._pushed_rows = 0
         self._has_news = self._is_replaced = self._is_moved = self._is_resumed = False
@@ -53,6 +54,7 @@ class View:
         self._fold()
         self._hits = _read_only(snapshot.hits)
         self._epoch, self._version = snapshot.epoch, snapshot.version
+        self._versions = snapshot.versions
         self._has_news = self._is_replaced = True
         self._is_moved |= moved
         self._is_resumed |= resumed
@@ -60,7 +62,7 @@ class View:
     def push(self, live: Live) -> None:
         """Note what has changed."""
         self._pushes.append(live)
-        self._version = live.version
+        self._version, self._versions = live.version, tuple(live.versions or ())
         self._has_news = True
         self._pushed_rows += len(live.enter.seqs) + len(live.leave_seqs)
         if self._pushed_rows > 2 * len(self._hits.seqs) + SPARE_ROWS:
@@ -85,6 +87,7 @@ class View:
             epoch=self._epoch,
             entered=Rows(**_fields(_taken(self._hits, entered), self._version)),
             left=left,
+            versions=self._versions,
             moved=self._is_moved and not is_first,
             resumed=self._is_resumed and not is_first,
         )

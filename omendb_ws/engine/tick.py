@@ -359,7 +359,7 @@ class Tick:
         self._measures.begin()
         started_ns = self._clock_ns()
         until_ns = started_ns + TICK_MEASURES_US * 1000
-        found: dict[tuple[Shard, Filter | None], dict[str, Any]] = {}
+        found: dict[tuple[Shard | Sharded, Filter | None], dict[str, Any]] = {}
         while (turn := self._measures.next()) is not None:
             lane, measure = turn
             self._measure_one(measure.subscription, found)

@@ -116,7 +116,7 @@ def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> No
     session.submit(streams.Novel(ticket, collection.shard, query, request.from_seq))
 
 
-def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
+def subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
     collection, visible = None, None
     if request.collection is not None:
         collection, visible = _reached(session, request).read
@@ -134,8 +134,8 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
     )
     session.remember(subscription)
     if collection is not None:
-        ticket = session.ticket(request, collection.shard, size, then=subscription.replied)
-        session.submit_change(streams.Watch(ticket, collection.shard, subscription))
+        ticket = session.ticket(request, collection.all_of_it, size, then=subscription.replied)
+        session.submit_change(streams.Watch(ticket, collection.shards[0], subscription))
         return
     _begin_at_once(session, request, subscription)
 
@@ -195,7 +195,7 @@ _SUBSCRIBERS: Final[dict[SubscriptionKind, Subscriber]] = {
     "feed": _subscribe_feed,
     "novel": _subscribe_novel,
     "count": subscribe_count,
-    "stats": _subscribe_stats,
+    "stats": subscribe_stats,
     "map": _subscribe_map,
     "cluster": _subscribe_cluster,
 }

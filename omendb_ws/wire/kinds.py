@@ -135,7 +135,8 @@ _KINDS = (
         5, "LIVE", "push", ("n", "dim", "k", "json_bytes"),
         (_VERSION, *_hits("n"), Section("leave_seqs", "<u8", ("k",)),
          Section("leave_reasons", "|u1", ("k",))),
-        json=("metadata", "ids"), flags={FLAG_VECTORS: "vectors", FLAG_RANKS: "ranks"},
+        json=("metadata", "ids", "versions"),
+        flags={FLAG_VECTORS: "vectors", FLAG_RANKS: "ranks"},
     ),
     Kind(
         6, "ROWS", "push", ("n", "dim", "json_bytes"),

@@ -60,6 +60,7 @@ class Circle(Stream):
     __slots__ = ("left", "queries")
 
     is_of_lists = True
+    shard: Shard
 
     def __init__(self, maker: Silence, lane: Lane, shard: Shard, is_binary: bool) -> None:
         super().__init__(maker, Place(lane), shard, is_binary, Include(), _EXPECTED_BYTES)

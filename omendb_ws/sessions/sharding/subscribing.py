@@ -10,7 +10,7 @@ from ...wire import messages as wire
 from ...wire.messages import SubscriptionKind
 from ..reach import reach
 from ..session import Session
-from ..subscribing import Subscriber, subscribe_by
+from ..subscribing import Subscriber, subscribe_by, subscribe_stats
 from .live import subscribe_live
 
 
@@ -25,4 +25,7 @@ def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
     subscribe_by(subscriber, session, request, size)
 
 
-_SUBSCRIBERS: Final[dict[SubscriptionKind, Subscriber]] = {"live": subscribe_live}
+_SUBSCRIBERS: Final[dict[SubscriptionKind, Subscriber]] = {
+    "live": subscribe_live,
+    "stats": subscribe_stats,
+}

@@ -233,6 +233,11 @@ class StatsSubscription(Subscription):
 
     def reply(self, shard: Shard) -> dict[str, Any]:
         """The ``ok`` of a collection's; on the thread that holds its window."""
+        whole = None if self.collection is None else self.collection.whole
+        if whole is not None:
+            versions = whole.versions
+            said = {"version": sum(versions), "versions": versions}
+            return {"sub": self.sub, "epoch": whole.epoch, **said}
         return {"sub": self.sub, "epoch": shard.epoch, "version": shard.window.version}
 
     def start(self) -> None:

@@ -247,7 +247,7 @@ def _events() -> Json:
         "error": (_event("error", error_properties), _golden("text-error-event")),
         "live": (
             _event("live", {**sub, **version, "leave": {"type": "array", "items": leave},
-                            "enter": ROWS}),
+                            "enter": ROWS}, {"versions": ANSWERED["versions"]}),
             _golden("text-live"),
         ),
         "feed": (_event("feed", rows), _golden("text-feed")),

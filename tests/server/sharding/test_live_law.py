@@ -19,6 +19,7 @@ from omendb_ws.wire.messages import Live, Results
 from tests.oracle.asking import RARELY, vectors
 from tests.oracle.runs import runs
 from tests.patience import eventually
+from tests.server.raw import engine_held
 from tests.server.sharding.oracle import ShardedOracle
 from tests.server.streams.test_shaped_live_law import ShapedLiveLaw
 
@@ -69,6 +70,21 @@ class ShardedLiveLaw(ShapedLiveLaw):
         versions = self.oracle.versions  # type: ignore[attr-defined]
         rows = len(self.oracle.rows)
         assert found == {"version": sum(versions), "versions": versions, "count": rows}
+
+    async def together(self, drawn: list[tuple[str, Any]]) -> None:
+        async with engine_held(self.server):
+            asked = [
+                await self.writer.send(op, collection="items", **self.request(op, fields))
+                for op, fields in drawn
+            ]
+            await self.writer.ok("ping")  # their parts wait for the engine
+        for id_, (op, fields) in zip(asked, drawn, strict=True):
+            outcome = self.do(op, fields)
+            reply = await self.writer.reply(id_)
+            if isinstance(outcome, str):
+                assert reply["error"]["code"] == outcome, reply
+            else:
+                assert "ok" in reply, reply
 
     # -- what is asked, and what is not there yet ------------------------------------------------
 

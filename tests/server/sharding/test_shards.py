@@ -319,9 +319,14 @@ UNSUPPORTED: list[tuple[str, str, dict[str, Any]]] = [
         "add",
         {"rows": [{"id": 1, "vector": VECTOR}], "unless_near": {"score": 1}},
     ),
-    ("kind", "subscribe", {"kind": "live", "vector": VECTOR}),
+    ("kind", "subscribe", {"kind": "match", "vector": VECTOR, "min_score": 0.5}),
     ("kind", "subscribe", {"kind": "feed"}),
-    ("kind", "subscribe", {"kind": "stats"}),
+    ("kind", "subscribe", {"kind": "novel", "below": 0.5}),
+    ("kind", "subscribe", {"kind": "count"}),
+    ("kind", "subscribe", {"kind": "map"}),
+    ("group", "subscribe", {"kind": "live", "vector": VECTOR, "group": {"by": "city"}}),
+    ("spread", "subscribe", {"kind": "live", "vector": VECTOR, "spread": {"max_similarity": 0}}),
+    ("positive", "subscribe", {"kind": "live", "positive": [1]}),
     ("collection", "snapshot", {}),
 ]
 
