@@ -117,6 +117,7 @@ def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> No
 
 
 def subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
+    """Begin statistics of a collection, or of the server."""
     collection, visible = None, None
     if request.collection is not None:
         collection, visible = _reached(session, request).read
