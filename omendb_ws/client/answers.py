@@ -19,6 +19,15 @@ from ..wire.messages import JsonObject
 from . import html, tables
 
 
+class ShardAdded(NamedTuple):
+    """What one shard of a collection took of an add; the seqs are None where no row is its."""
+
+    shard: int
+    first_seq: int | None
+    last_seq: int | None
+    version: int
+
+
 @dataclass(frozen=True, slots=True)
 class Added:
     """The acknowledgement of one add, all its frames together.
@@ -32,6 +41,8 @@ class Added:
     left out, and ``near`` is for each the id of the row that it was near to; both are None where a
     frame was a ``duplicate``, for then nobody knows any more. ``first_seq`` and ``last_seq`` are
     those of rows that went in, None if none did.
+
+    ``shards``: of a collection with several, what each one took that the add went to.
     """
 
     version: int
@@ -41,6 +52,7 @@ class Added:
     duplicate: bool = False
     skipped: Sequence[int] | None = None
     near: Sequence[int | str] | None = None
+    shards: Sequence[ShardAdded] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,7 +253,21 @@ def read_added(added: messages.Added, rows: int, kind: IdKind) -> Added:
         added.duplicate,
         added.skipped,
         read_near(added.near, kind),
+        read_shards({}, added),
     )
+
+
+def read_shards(before: dict[int, ShardAdded], added: messages.Added) -> list[ShardAdded]:
+    """Return what each shard took of the messages so far, which ``before`` holds by shard."""
+    for one in added.shards or ():
+        now = ShardAdded(one["shard"], one["first_seq"], one["last_seq"], one["version"])
+        was = before.get(now.shard)
+        if was is not None:
+            first_seq = was.first_seq or now.first_seq
+            last_seq = now.last_seq or was.last_seq
+            now = ShardAdded(now.shard, first_seq, last_seq, now.version)
+        before[now.shard] = now
+    return [before[shard] for shard in sorted(before)]
 
 
 def read_near(near: Ids | None, kind: IdKind) -> list[int | str] | None:

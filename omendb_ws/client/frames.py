@@ -19,7 +19,7 @@ from ..wire import binary, messages
 from ..wire.frames import padded
 from ..wire.messages import JsonObject
 from ..wire.opcodes import HEADER, HEADER_BYTES, HEADER_FIELDS
-from .answers import Added, read_near
+from .answers import Added, ShardAdded, read_near, read_shards
 from .descriptions import Opened
 from .rows import CheckedRows
 
@@ -53,6 +53,7 @@ class Job:
     _duplicate: bool = False
     _skipped: list[int] = field(default_factory=list)
     _near: list[int | str] = field(default_factory=list)
+    _shards: dict[int, ShardAdded] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._bytes_per_row = self.rows.row_bytes()
@@ -93,6 +94,7 @@ class Job:
         elif epoch != self._epoch:
             return self.fail(ConnectionLost("the collection began anew; earlier rows may be lost"))
         self._last_seq = added.last_seq
+        shards = read_shards(self._shards, added)
         if self.unless_near is not None:
             self._note_skipped(added)
         self.acknowledged += rows
@@ -108,6 +110,7 @@ class Job:
                     duplicate=self._duplicate,
                     skipped=self._skipped if is_known else None,
                     near=self._near if is_known else None,
+                    shards=shards,
                 )
             )
         return None

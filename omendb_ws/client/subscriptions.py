@@ -22,7 +22,14 @@ from collections import deque
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from omendb_core.model.errors import Forbidden, OmenError, Unavailable, WrongEpoch
+from omendb_core.model.errors import (
+    Forbidden,
+    OmenError,
+    Quota,
+    Unavailable,
+    Unsupported,
+    WrongEpoch,
+)
 from omendb_core.model.types import F32, Include
 
 from ..wire import messages
@@ -47,6 +54,10 @@ def why_ended(reason: str) -> OmenError | None:
         return Forbidden("the right to read this subscription was taken")
     if reason == "unavailable":
         return Unavailable("the collection of this subscription needs repair")
+    if reason == "unsupported":
+        return Unsupported("its selection reads deeper than several shards can be read")
+    if reason == "quota":
+        return Quota("there is no memory for what its selection reads")
     return None
 
 

@@ -138,6 +138,7 @@ class Tick:
             ("counts", lambda: self.tallies.run(moment.effects)),
             ("maps", lambda: self.drawings.run(moment.effects)),
             ("pushes", lambda: self.deliveries.push(moment.effects, moment.now_us)),
+            ("live queries that cannot go on", lambda: self.gathered.end_some(moment.effects)),
         )
 
     @property

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -60,23 +60,32 @@ class Selecting:
 
     def may_ask(self, depth: int) -> bool:
         """Whether so much of each shard may be known at once."""
-        rows = depth * self.shards
-        return rows <= MOST_ROWS and rows * self.definition.dim <= MOST_ELEMENTS
+        return may_ask(depth, self.shards, self.definition)
 
     def asked(self, depth: int) -> Query:
         """What each shard is asked: its first rows, with what decides on them."""
         shape, include = self.query.shape, self.query.include
-        group = shape.group if shape.spread is None else None
         needs_vectors = shape.spread is not None or shape.mmr is not None
         return replace(
             self.query,
             k=depth,
-            shape=Shape(order=shape.order, group=group),
+            shape=of_each(shape),
             include=Include(
                 include.metadata or shape.group is not None, include.vector or needs_vectors
             ),
             max_hits=None,
         )
+
+
+def may_ask(depth: int, shards: int, definition: Definition) -> bool:
+    """Whether so many rows of each shard may be known at once."""
+    rows = depth * shards
+    return rows <= MOST_ROWS and rows * definition.dim <= MOST_ELEMENTS
+
+
+def of_each(shape: Shape) -> Shape:
+    """What each shard is asked where all of them are asked for ``shape``."""
+    return Shape(order=shape.order, group=shape.group if shape.spread is None else None)
 
 
 def ahead(answers: Sequence[Results], merged: Results, depth: int, shards: int) -> list[int]:
@@ -108,18 +117,20 @@ def selected(
 
     ``is_all``: the known rows of a query are all that there are. Yields after each piece of work.
     """
-    taken: list[I64] = []
+    places_taken: list[I64] = []
     start = 0
     for count, rows, all_ in zip(merged.counts.tolist(), known, is_all, strict=True):
         places = np.arange(start, start + rows)
-        found = yield from _taken(selecting, picked(merged.hits, places), scan, budget, all_)
+        query = selecting.query
+        rows_known = Known(picked(merged.hits, places), all_, selecting.definition)
+        found = yield from taken(query.shape, query.k, rows_known, scan, budget)
         if found is None:
             return None
-        taken.append(start + found)
+        places_taken.append(start + found)
         start += count
         yield
-    counts = np.array([len(one) for one in taken], np.uint32)
-    hits = picked(merged.hits, np.concatenate(taken))
+    counts = np.array([len(one) for one in places_taken], np.uint32)
+    hits = picked(merged.hits, np.concatenate(places_taken))
     include = selecting.query.include
     return replace(
         merged,
@@ -132,32 +143,41 @@ def selected(
     )
 
 
-def _taken(
-    selecting: Selecting, hits: Hits, scan: Scan, budget: Budget, is_all: bool
+class Known(NamedTuple):
+    """The first rows of a query for sure, best first, of a collection that ``definition`` is of;
+    ``is_all``: there are no others."""
+
+    hits: Hits
+    is_all: bool
+    definition: Definition
+
+
+def taken(
+    shape: Shape, k: int, known: Known, scan: Scan, budget: Budget
 ) -> Generator[None, None, I64 | None]:
-    """Places of the rows taken out of ``hits``, in the order of taking."""
-    query, count = selecting.query, len(hits.seqs)
+    """Places of the rows that are taken, in the order of taking; None: it reads deeper. Quota."""
+    hits, count = known.hits, len(known.hits.seqs)
     if not count:
-        return np.empty(0, np.int64) if is_all else None
+        return np.empty(0, np.int64) if known.is_all else None
     assert hits.scores is not None, "answers of searches have scores"
-    window = _window(selecting, hits, scan, budget)
-    selector = Selector(window.state, query.shape, query.k)
+    window = _window(shape, known, scan, budget)
+    selector = Selector(window.state, shape, k)
     yield from selector.read_in_pieces(np.arange(count), hits.scores)
-    if not selector.is_done and not is_all:
+    if not selector.is_done and not known.is_all:
         return None
     places, _ = yield from selector.taken_in_pieces()
     return places
 
 
-def _window(selecting: Selecting, hits: Hits, scan: Scan, budget: Budget) -> Window:
-    """The rows of ``hits`` as a window whose slots are their places."""
-    group, count = selecting.query.shape.group, len(hits.seqs)
+def _window(shape: Shape, known: Known, scan: Scan, budget: Budget) -> Window:
+    """The rows as a window whose slots are their places."""
+    group, hits, count = shape.group, known.hits, len(known.hits.seqs)
     vectors: F32 = np.zeros((count, 1), np.float32) if hits.vectors is None else hits.vectors
-    columns = {} if group is None else {group.column: selecting.definition.columns[group.column]}
+    columns = {} if group is None else {group.column: known.definition.columns[group.column]}
     definition = Definition(
         dim=vectors.shape[1],
         capacity=count,
-        metric=selecting.definition.metric,
+        metric=known.definition.metric,
         ids="auto",
         columns=columns,
     )

@@ -107,6 +107,8 @@ export interface Row {
 /** Rows, best first. Iterating gives each as an object. */
 export class Answer implements Iterable<Row> {
   readonly version: number;
+  /** Of a collection with several shards, that of each. */
+  readonly versions: number[] | null;
   readonly tookUs: number;
   /** Strings for collections of `str` ids. */
   readonly ids: BigUint64Array | string[];

@@ -14,6 +14,18 @@ TOLD_AT_ONCE: Final = 128
 
 
 @dataclass(slots=True, eq=False)
+class EndedOne:
+    """Effect: one subscription cannot go on, and why."""
+
+    subscription: Subscriber
+    reason: str
+
+    def deliver(self) -> None:
+        """End it."""
+        self.subscription.end(self.reason)
+
+
+@dataclass(slots=True, eq=False)
 class Ended:
     """Effect: a shard is gone, or nobody knows any more what it holds."""
 

@@ -10,21 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from sys import getsizeof
+from typing import cast
 
 import numpy as np
-from omendb_core.model.errors import NotFound
+from omendb_core.model.errors import NotFound, Quota, Unsupported
 from omendb_core.model.hits_together import joined
 
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message, binary, text
 from ...wire.live import encode_binary, encode_text
 from ...wire.messages import LivePushes, Results
-from ..model.ticket import Reply
+from ..model.ended import EndedOne
+from ..model.shard import Subscriber
+from ..model.ticket import Effect, Reply
 from . import snapshots
 from .commands import Together
 from .deliveries import Deliveries, Stream
 from .gathered_query import GatheredQuery, PartQuery
-from .gathered_rows import Rows, best_rows, difference, hits_of, reasons
+from .gathered_rows import Rows, difference, hits_of, reasons
+from .gathered_selection import answer
 from .live import LiveQueries
 from .live_pushes import Difference
 from .live_query import listed, long_bytes, table_bytes
@@ -44,6 +48,13 @@ class GatheredQueries:
         self._deliveries = deliveries
         self._live = live
         self._clock_us = clock_us
+        #: Those that cannot go on.
+        self._ending: list[EndedOne] = []
+
+    def end_some(self, effects: list[Effect]) -> None:
+        """The readers hear of their end, whose selections need more than there is."""
+        effects += self._ending
+        self._ending = []
 
     def start(self, work: Together) -> Reply:
         """Begin to deliver queries whose parts have begun, or moved; the reply that tells what
@@ -56,8 +67,9 @@ class GatheredQueries:
             raise NotFound(f"sub: there is no {work.queries[0].sub}")
         for _, parts in asked:
             _make_whole(parts)
-        at = self._clock_us() / 1e6
-        rows = [best_rows(parts, query.k) for query, parts in asked]
+        now_us = self._clock_us()
+        at = max(shard.seconds(now_us) for shard in work.shard.parts)
+        rows = [answer(query, parts, self._live) for query, parts in asked]
         hits = [
             hits_of(parts, one, query.include, at)
             for (query, parts), one in zip(asked, rows, strict=True)
@@ -89,8 +101,9 @@ class GatheredQueries:
         for part in (*query.parts, *query.coming):
             self._live.stop(part)
         query.told, query.ranks = {}, None
-        if query.texts is not None:
-            query.texts.close()
+        for share in (query.texts, query.deeper):
+            if share is not None:
+                share.close()
 
     def make(
         self, streams: Sequence[GatheredQuery], now_us: int
@@ -102,7 +115,16 @@ class GatheredQueries:
             if query.ready_us > now_us:
                 self._deliveries.look_again(query, query.ready_us)
                 continue
-            message = _push(query)
+            if any(part.shard.window.standing.is_outdated for part in query.parts):
+                self._deliveries.look_again(query, now_us)
+                continue
+            try:
+                rows = answer(query, query.parts, self._live)
+            except (Quota, Unsupported) as error:
+                self._ending.append(EndedOne(cast("Subscriber", query.reader), error.code))
+                self._deliveries.stop(query)
+                continue
+            message = _push(query, rows)
             if message is not None:
                 query.ready_us = now_us + query.every_us
                 yield query, [message]
@@ -118,10 +140,9 @@ def _make_whole(parts: Sequence[PartQuery]) -> None:
             pass
 
 
-def _push(query: GatheredQuery) -> Message | None:
-    """What brings its reader to the present; None: nothing."""
+def _push(query: GatheredQuery, rows: Rows) -> Message | None:
+    """What brings its reader to the present, which is ``rows``; None: nothing."""
     versions = query.shard.versions
-    rows = best_rows(query.parts, query.k)
     said = difference(query, rows)
     if not said.leave and not said.enter:
         query.told_versions, query.is_dirty, query.behind_since_us = versions, False, None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from omendb_core.model.budget import Share
 from omendb_core.model.types import Include
-from omendb_core.ranking.shape import Order
+from omendb_core.ranking.shape import Order, Shape
 
 from ...sharding.routing import Layout
 from ..model.shard import Shard
@@ -42,11 +42,12 @@ class GatheredQuery(Stream):
     ``parts``: by shard; ``coming``: those that take their place when it moves, of the loop until
     then. ``is_beginning``: its reply is not there. ``told``, ``ranks``, ``every_us``, ``ready_us``,
     ``texts``: as a ``LiveQuery`` has them, by seqs outside; ``told_versions``: of each shard, of
-    when its reader was told.
+    when its reader was told. ``shape``: of the whole answer; ``deeper``: what parts take that had
+    to be asked for more than the first rows, None where nothing selects.
     """
 
-    __slots__ = ("coming", "every_us", "is_beginning", "is_dirty", "k", "layout", "parts", "ranks",
-                 "ready_us", "texts", "told", "told_versions")  # fmt: skip
+    __slots__ = ("coming", "deeper", "every_us", "is_beginning", "is_dirty", "k", "layout", "parts",
+                 "ranks", "ready_us", "shape", "texts", "told", "told_versions")  # fmt: skip
 
     is_of_lists = True
     shard: Sharded
@@ -61,14 +62,18 @@ class GatheredQuery(Stream):
         include: Include,
         usual_bytes: int,
         k: int,
+        shape: Shape,
         every_us: int,
         texts: Share | None = None,
+        deeper: Share | None = None,
     ) -> None:
         super().__init__(maker, reader, whole, is_binary, include, usual_bytes)
         self.layout = layout
         self.k = k
         self.every_us = every_us
+        self.shape = shape
         self.texts = texts
+        self.deeper = deeper
         self.parts: Sequence[PartQuery] = ()
         self.coming: Sequence[PartQuery] = ()
         self.told: dict[int, int | str] = {}
@@ -85,7 +90,7 @@ class GatheredQuery(Stream):
     @property
     def order(self) -> Order | None:
         """The order of its answer; None: by score."""
-        return self.parts[0].order
+        return self.shape.order
 
     @property
     def is_known(self) -> bool:

@@ -39,8 +39,8 @@ class Rows(NamedTuple):
         )
 
 
-def best_rows(parts: Sequence[PartQuery], k: int) -> Rows:
-    """The k best of what the parts' lists answer."""
+def best_rows(parts: Sequence[PartQuery], k: int | None) -> Rows:
+    """The k best of what the parts' lists answer; None: all."""
     count = len(parts)
     found = [
         part.shard.window.standing.lists.answers(np.array([part.handle], np.int64))

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from omendb_core.model.budget import Budget, Share
 from omendb_core.model.errors import BadRequest, NotFound, Unsupported
+from omendb_core.ranking.shape import Shape
 from omendb_core.standing.table import StandingQuery
 
 from ...catalog.entry import Entry
@@ -24,6 +25,7 @@ from ...engine.streams import commands as streams
 from ...engine.streams.commands import Gone
 from ...engine.streams.gathered_query import GatheredQuery, PartQuery
 from ...engine.streams.live_query import ALL_IN, LeftOut
+from ...sharding.selecting import of_each
 from ...wire import messages as wire
 from ...wire import reply_bounds
 from .. import shaping
@@ -53,21 +55,16 @@ def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None
     vectors = query_vectors(request.vectors, collection)
     limits = session.context.limits
     shape = shaping.shape(request, collection.definition, request.k, limits.max_k, live=True)
-    if shape.selects:
-        raise Unsupported(
-            f"{'group' if shape.group else 'spread'}: not supported of a subscription to a"
-            " collection of several shards yet"
-        )
     usual_bytes = push_bytes(session, request, collection.definition, shape)
     asked = StandingQuery(
         k=request.k,
         filter=reached.kept(request.filter, session.account.memory),
         min_score=request.min_score,
-        wants_metadata=request.include.metadata,
-        shape=shape,
+        wants_metadata=request.include.metadata or shape.group is not None,
+        shape=of_each(shape),
     )
     left_out = _left_out(request, collection)
-    make = partial(_gathered, session, request, asked, left_out, usual_bytes)
+    make = partial(_gathered, session, request, asked, shape, left_out, usual_bytes)
 
     def submit(subscriptions: list[StreamSubscription]) -> None:
         _submit(session, request, size, collection, subscriptions)
@@ -99,6 +96,7 @@ def _gathered(
     session: Session,
     request: wire.Subscribe,
     asked: StandingQuery,
+    shape: Shape,
     left_out: Sequence[LeftOut | None],
     usual_bytes: int,
     subscription: StreamSubscription,
@@ -117,8 +115,10 @@ def _gathered(
         request.include,
         usual_bytes,
         request.k,
+        shape,
         (request.every_ms or 0) * 1000,
         Share(budget, "ids that a reader was told take") if has_texts else None,
+        Share(budget, "deeper lists of live queries take") if shape.selects else None,
     )
     subscription.stream = found  # first: it has what parts take, if one faults
     for shard, out in zip(collection.shards, left_out, strict=True):
@@ -171,7 +171,7 @@ def _submit(
 
 def _reply_bytes(queries: Sequence[GatheredQuery], collection: Entry, is_binary: bool) -> int:
     definition, first = collection.definition, queries[0]
-    keys = shaping.keys(first.parts[0].query.shape)
+    keys = shaping.keys(first.shape)
     row_bytes = reply_bounds.usual_row_bytes(definition, first.include, is_binary, keys)
     rows = len(queries) * min(first.k, definition.capacity)
     return reply_bounds.ENVELOPE_BYTES + rows * row_bytes

@@ -90,9 +90,9 @@ export class Client extends Connection {
 
   #searchLike(body, options) {
     return this.call(async (link) => {
-      const { results, version, at, took_us: tookUs } = await this.#seen(link, "search", body);
+      const { results, version, versions, at, took_us: tookUs } = await this.#seen(link, "search", body);
       const hasStringIds = await readIds(link, body.collection, [{ id: body.like }, ...results]);
-      const rest = { isRanked: at !== undefined, isWeighted: body.decay !== undefined, at, tookUs };
+      const rest = { isRanked: at !== undefined, isWeighted: body.decay !== undefined, at, tookUs, versions };
       return Answer.fromRows(results, version, hasStringIds, rest);
     }, options);
   }

@@ -1,4 +1,4 @@
-/** Frames and the answers in them; no I/O. */
+/** Frames and their answers; no I/O. */
 
 import { fail } from "./errors.js";
 import { asId } from "./requests.js";
@@ -41,7 +41,7 @@ function openFrame(buffer) {
   };
   const numbers = (count) => {
     const list = new Float64Array(count);
-    // Twice as fast as `from`.
+    // Faster than `from`.
     next(BigUint64Array, count).forEach((value, place) => (list[place] = Number(value)));
     return list;
   };
@@ -61,9 +61,9 @@ function readHits(frame, count, isScored = true) {
   const scores = isScored ? next(Float32Array, count) : null;
   const ranks = frame.flags & 4 ? next(Float64Array, count) : null;
   const vectors = frame.flags & 2 ? next(Float32Array, count * dim) : null;
-  const { at = null, weights = null, metadata = null } = json;
+  const { at = null, weights = null, metadata = null, versions = null } = json;
   const near = json.near ? nearIds(json.near, Array.isArray(ids)) : null;
-  return { ids, seqs, scores, near, ranks, weights, at, vectors, metadata, dim };
+  return { ids, seqs, scores, near, ranks, weights, at, vectors, metadata, dim, versions };
 }
 
 export const nearIds = (near, areTexts) => (areTexts ? near : near.map((id) => (id === null ? null : asId(BigInt(id)))));
@@ -91,11 +91,10 @@ export function decodeFrame(buffer) {
   }
   if (kind === KINDS.LIVE) {
     const [version] = frame.numbers(1);
-    // In the order of the sections.
     const enter = new Answer(readHits(frame, n), version);
     const leaveSeqs = frame.numbers(k);
     const reasons = Array.from(frame.next(Uint8Array, k), (code) => REASONS[code] ?? "displaced");
-    return { type: "live", sub: id, version, enter: [...enter], leaveSeqs, reasons };
+    return { type: "live", sub: id, version, versions: enter.versions, enter: [...enter], leaveSeqs, reasons };
   }
   if (kind === KINDS.ROWS) {
     const [version, toSeq] = frame.numbers(2);
@@ -107,12 +106,12 @@ export function decodeFrame(buffer) {
 }
 
 function slice(hits, start, stop) {
-  const { ids, seqs, scores, ranks, weights, at, vectors, metadata, dim } = hits;
+  const { ids, seqs, scores, ranks, weights, vectors, metadata } = hits;
   const cut = (array, width = 1) =>
     array && (array.subarray ?? array.slice).call(array, start * width, stop * width);
   return {
-    ids: cut(ids), seqs: cut(seqs), scores: cut(scores), ranks: cut(ranks), weights: cut(weights), at,
-    vectors: cut(vectors, dim), metadata: cut(metadata), dim,
+    ...hits, ids: cut(ids), seqs: cut(seqs), scores: cut(scores), ranks: cut(ranks), weights: cut(weights),
+    vectors: cut(vectors, hits.dim), metadata: cut(metadata),
   };
 }
 
@@ -136,9 +135,9 @@ export class Answer {
   *[Symbol.iterator]() {
     for (let place = 0; place < this.length; place++) yield this.row(place);
   }
-  /** `rest`: what rows cannot tell where there are none of them. */
+  /** `rest`: what no rows cannot tell. */
   static fromRows(rows, version, hasStringIds = false, rest = {}) {
-    const { isRanked = false, isWeighted = false, at = null, tookUs = 0 } = rest;
+    const { isRanked, isWeighted, at = null, tookUs = 0, versions = null } = rest;
     const has = (name) => rows[0]?.[name] !== undefined;
     const dim = rows[0]?.vector?.length ?? 0;
     const vectors = has("vector") ? new Float32Array(rows.length * dim) : null;
@@ -152,7 +151,7 @@ export class Answer {
       weights: isWeighted ? all("weight") : null,
       at,
       metadata: has("metadata") ? all("metadata") : null,
-      vectors, dim,
+      vectors, dim, versions,
     }, version, tookUs);
   }
 }

@@ -143,7 +143,7 @@ export class Live extends Newest {
     if (call) this.settle(call, (one) => one.resolve(answer));
   }
 
-  take({ version, enter, leaveSeqs, reasons }) {
+  take({ version, versions, enter, leaveSeqs, reasons }) {
     const leave = [];
     leaveSeqs.forEach((seq, place) => {
       const row = this.rows.get(seq);
@@ -152,7 +152,7 @@ export class Live extends Newest {
     for (const row of enter) this.rows.set(row.seq, row);
     const rows = [...this.rows.values()].sort(this.order);
     const isRanked = this.order !== byScore;
-    const answer = Answer.fromRows(rows, version, Array.isArray(this.answer.ids), { isRanked });
+    const answer = Answer.fromRows(rows, version, Array.isArray(this.answer.ids), { isRanked, versions });
     this.publish(answer, { enter, leave });
   }
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 import omendb_ws
 from omendb_ws.net.server import Server
+from omendb_ws.sharding import selecting
 from tests.patience import eventually
 from tests.server.raw import client, engine_held, settings
 from tests.server.sharding.test_shards import DIM, VECTOR, both, drawn
@@ -93,3 +95,58 @@ async def test_a_client_holds_what_search_says_at_its_versions() -> None:
             assert answer.versions == found.versions
             assert answer.seqs.tolist() == found.seqs.tolist()
             assert answer.scores.tobytes() == found.scores.tobytes()
+
+
+async def test_a_selection_asks_the_shards_deeper_where_it_needs_it() -> None:
+    async with both(3) as (raw, _):
+        many = drawn(np.random.default_rng(1), [*range(200)])
+        for place, row in enumerate(many):
+            row["metadata"]["city"] = "Bonn" if place < 190 else f"city-{place}"
+            row["vector"] = [1.0 if place < 190 else -1.0 + place / 1e4] * DIM
+        await raw.ok("add", collection="many", rows=many[:195])
+        begun, asked = [], []
+        for more in ({"group": {"by": "city"}}, {"spread": {"max_similarity": 0.0}}):
+            asked.append({**ASKED, "k": 6, **more})
+            begun.append(await raw.ok("subscribe", kind="live", **asked[-1]))
+            assert begun[-1]["results"] == (await raw.ok("search", **asked[-1]))["results"]
+        await raw.ok("add", collection="many", rows=many[195:])
+        await raw.ok("delete", collection="many", ids=[*range(3, 190)])
+        for reply, fields in zip(begun, asked, strict=True):
+            found = await raw.ok("search", **fields)
+            rows, version = {row["seq"]: row for row in reply["results"]}, reply["version"]
+            while sorted(rows) != sorted(row["seq"] for row in found["results"]):
+                event = await raw.event(lambda one, sub=reply["sub"]: one["sub"] == sub)
+                assert event["version"] > version
+                version = event["version"]
+                for row in event["leave"]:
+                    del rows[row["seq"]]
+                rows |= {row["seq"]: row for row in event["enter"]}
+
+
+async def test_a_selection_that_cannot_be_read_so_deep_ends_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with both(2) as (raw, _):
+        rows = drawn(np.random.default_rng(1), [*range(40)])
+        for row in rows:
+            row["metadata"]["city"] = "Bonn"
+        await raw.ok("add", collection="many", rows=rows[:1])
+        asked = {**ASKED, "spread": {"max_similarity": -0.99}}
+        begun = await raw.ok("subscribe", kind="live", **asked)
+        monkeypatch.setattr(selecting, "MOST_ROWS", 8)
+        await raw.ok("add", collection="many", rows=rows[1:])
+        ended = await raw.named("ended")
+        assert ended == {"event": "ended", "sub": begun["sub"], "reason": "unsupported"}
+        assert await raw.code("subscribe", kind="live", **asked) == "unsupported"
+
+
+async def test_a_client_learns_what_each_shard_took() -> None:
+    async with Server(settings()) as server, omendb_ws.connect(server.url) as db:
+        await db.create("many", dim=DIM, capacity=90_000, shards=2, ids="u64")
+        vectors = np.random.default_rng(3).standard_normal((20_000, DIM)).astype(np.float32)
+        added = await db.add("many", vectors, ids=np.arange(20_000, dtype=np.uint64))
+        described = await db.describe("many")
+        assert [one.shard for one in added.shards] == [0, 1]
+        assert [one.version for one in added.shards] == list(described.versions)
+        assert [one.first_seq for one in added.shards] == [1, 2]
+        assert max(one.last_seq or 0 for one in added.shards) == described.last_seq

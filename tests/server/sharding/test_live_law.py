@@ -92,12 +92,6 @@ class ShardedLiveLaw(ShapedLiveLaw):
         some = st.lists(vectors, min_size=count, max_size=count)
         return [{"vector": one} for one in data.draw(some)]
 
-    async def begin_live(
-        self, fields: dict[str, Any], targets: list[dict[str, Any]], as_binary: bool
-    ) -> None:
-        plain = {name: one for name, one in fields.items() if name not in ("group", "spread")}
-        await super().begin_live(plain, targets, as_binary)
-
     # -- what is said ----------------------------------------------------------------------------
 
     def take_until(self, reply: Any) -> None:

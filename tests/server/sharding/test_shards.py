@@ -324,8 +324,6 @@ UNSUPPORTED: list[tuple[str, str, dict[str, Any]]] = [
     ("kind", "subscribe", {"kind": "novel", "below": 0.5}),
     ("kind", "subscribe", {"kind": "count"}),
     ("kind", "subscribe", {"kind": "map"}),
-    ("group", "subscribe", {"kind": "live", "vector": VECTOR, "group": {"by": "city"}}),
-    ("spread", "subscribe", {"kind": "live", "vector": VECTOR, "spread": {"max_similarity": 0}}),
     ("positive", "subscribe", {"kind": "live", "positive": [1]}),
     ("collection", "snapshot", {}),
 ]
