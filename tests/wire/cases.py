@@ -432,6 +432,14 @@ TEXT_REPLIES = [
              13, [3], [2], [4, 5], ids(7, 8), np.array([5, 6], np.uint8), [2],
              Hits(ids(17, 2**53 - 1), ids(101, 7), np.array([0.93, 0.5], np.float32),
                   ranks=np.array([-0.25, NAN]))))[0]),
+    told("text-live-shards",
+         b'{"event":"live","sub":3,"version":13,"versions":[6,7],"leave":[],'
+         b'"enter":[{"id":17,"seq":101,"score":0.5}]}',
+         m.Event("live", {"sub": 3, "version": 13, "versions": [6, 7], "leave": [],
+                          "enter": [{"id": 17, "seq": 101, "score": 0.5}]}),
+         lambda: live.encode_text(m.LivePushes(
+             13, [3], [0], [], ids(), np.array([], np.uint8), [1],
+             Hits(ids(17), ids(101), np.array([0.5], np.float32)), [6, 7]))[0]),
     told("text-gap",
          b'{"event":"gap","sub":4,"from_seq":90,"to_seq":140,"reason":"evicted"}',
          m.Event("gap", {"sub": 4, "from_seq": 90, "to_seq": 140, "reason": "evicted"}),

@@ -26,7 +26,7 @@ export function encodeFrame({ kind, flags = 0, id, handle = 0, n, dim = 0, k = 0
   return buffer;
 }
 
-/** `next` lays typed arrays over the sections. */
+/** `next` lays typed arrays over sections. */
 function openFrame(buffer) {
   const view = new DataView(buffer);
   if (buffer.byteLength < HEADER_BYTES || view.getUint16(0, true) !== 0x01db) {
@@ -41,7 +41,7 @@ function openFrame(buffer) {
   };
   const numbers = (count) => {
     const list = new Float64Array(count);
-    // Faster than `from`.
+    // Faster than from.
     next(BigUint64Array, count).forEach((value, place) => (list[place] = Number(value)));
     return list;
   };
