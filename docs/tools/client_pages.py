@@ -23,7 +23,8 @@ _STREAMS = (
     "MapWatch",
 )  # fmt: skip
 _ANSWERS = (
-    "Answer", "Row", "Rows", "LiveAnswer", "Left", "FeedRows", "Gap", "Added", "Counts", "Snapshot",
+    "Answer", "Row", "Rows", "LiveAnswer", "Left", "FeedRows", "Gap", "Added", "ShardAdded",
+    "Counts", "Snapshot",
     "Description", "UnavailableCollection", "Picture", "Plane", "Backoff",
 )  # fmt: skip
 

@@ -17,8 +17,9 @@ websocket.py, local.py
 """
 
 from ..errors import ConnectionLost
+from .added import Added, ShardAdded
 from .aio import Client
-from .answers import Added, Answer, FeedRows, Gap, Left, LiveAnswer, Row, Rows
+from .answers import Answer, FeedRows, Gap, Left, LiveAnswer, Row, Rows
 from .backoff import Backoff
 from .connecting import Connecting, connect
 from .copying import Snapshot
@@ -53,6 +54,7 @@ __all__ = [
     "Plane",
     "Row",
     "Rows",
+    "ShardAdded",
     "Snapshot",
     "StatsWatch",
     "UnavailableCollection",

@@ -16,8 +16,8 @@ from omendb_core.model.errors import BadFrame, OmenError
 from ..errors import ConnectionLost
 from ..wire import messages
 from ..wire.messages import JsonObject
+from .added import Added
 from .adding import Pipeline
-from .answers import Added
 from .connection import Connection
 from .descriptions import Opened
 from .frames import Frame, Job

@@ -26,8 +26,9 @@ from ..wire.limits import Limits
 from ..wire.messages import Durability, IfExists, JsonObject
 from ..wire.opcodes import MAX_TTL_SECONDS
 from . import answers, arguments, descriptions, requests
+from .added import Added, read_added
 from .adder import Adder
-from .answers import Added, Row
+from .answers import Row
 from .arguments import field
 from .connection import Connection
 from .copying import Copying
@@ -278,7 +279,7 @@ class Client(Copying):
             _, reply = await self._connection.within(call)
             assert isinstance(reply, messages.Added)
             _, opened = await self._connection.opened(collection)
-            return answers.read_added(reply, len(rows), opened.description.ids)
+            return read_added(reply, len(rows), opened.description.ids)
         adder = self._adders.get(collection)
         if adder is None:
             adder = self._adders[collection] = Adder(self._connection, collection)

@@ -19,7 +19,7 @@ from ..wire import binary, messages
 from ..wire.frames import padded
 from ..wire.messages import JsonObject
 from ..wire.opcodes import HEADER, HEADER_BYTES, HEADER_FIELDS
-from .answers import Added, ShardAdded, read_near, read_shards
+from .added import Added, ShardAdded, read_near, read_shards
 from .descriptions import Opened
 from .rows import CheckedRows
 

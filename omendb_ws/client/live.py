@@ -33,11 +33,12 @@ from .answers import LiveAnswer, Snapshot, read_snapshots
 from .backoff import MAX_ATTEMPTS, PASSING
 from .connection import Connection
 from .descriptions import Opened
+from .ends import why_ended
 from .given import Examples, Filter, IdsGiven, Vectors
 from .link import Answer, Link, Push
 from .live_requests import Asked, Change
 from .subscribing import Subscribing
-from .subscriptions import Subscription, why_ended
+from .subscriptions import Subscription
 from .view import View
 
 #: Refusals that blame the vector of a request and nothing else of it.

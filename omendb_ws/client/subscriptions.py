@@ -22,14 +22,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from omendb_core.model.errors import (
-    Forbidden,
-    OmenError,
-    Quota,
-    Unavailable,
-    Unsupported,
-    WrongEpoch,
-)
+from omendb_core.model.errors import OmenError, WrongEpoch
 from omendb_core.model.types import F32, Include
 
 from ..wire import messages
@@ -38,6 +31,7 @@ from . import requests
 from .answers import FeedRows, Gap, gap_alone, read_feed_rows
 from .connection import Connection
 from .descriptions import Opened
+from .ends import why_ended
 from .given import Filter
 from .link import Answer, Link, Push
 from .requests import Encode
@@ -46,19 +40,6 @@ from .requests import Encode
 BUFFER_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
-
-
-def why_ended(reason: str) -> OmenError | None:
-    """What a subscription raises that the server ended; None where it just ends."""
-    if reason == "forbidden":
-        return Forbidden("the right to read this subscription was taken")
-    if reason == "unavailable":
-        return Unavailable("the collection of this subscription needs repair")
-    if reason == "unsupported":
-        return Unsupported("its selection reads deeper than several shards can be read")
-    if reason == "quota":
-        return Quota("there is no memory for what its selection reads")
-    return None
 
 
 class Subscription(Generic[T]):

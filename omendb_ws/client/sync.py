@@ -18,7 +18,8 @@ from omendb_core.model.types import ColumnType, IdKind, Metric
 from ..wire.limits import Limits
 from ..wire.messages import Durability, IfExists, JsonObject
 from . import aio, background, connecting
-from .answers import Added, Row
+from .added import Added
+from .answers import Row
 from .backoff import RECONNECT, Backoff
 from .connecting import MAX_MESSAGE_BYTES
 from .counts import Counts
