@@ -20,7 +20,7 @@ from omendb_core.model.errors import (
 )
 
 from omendb_ws.client import adding
-from omendb_ws.client.answers import Added
+from omendb_ws.client.added import Added
 from omendb_ws.client.backoff import MAX_ATTEMPTS
 from omendb_ws.errors import ConnectionLost
 

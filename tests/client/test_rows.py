@@ -14,7 +14,7 @@ from omendb_core.model.errors import BadVector, NonFinite, OmenError
 from omendb_core.model.types import NULL_CODE, StrColumn
 
 from omendb_ws.client import arrays, frames
-from omendb_ws.client.answers import Added
+from omendb_ws.client.added import Added
 from omendb_ws.client.arrays import as_vectors
 from omendb_ws.client.descriptions import Opened
 from omendb_ws.client.frames import Frame, Job

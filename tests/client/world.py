@@ -16,8 +16,8 @@ import numpy as np
 from omendb_core.model.change import RowBatch
 from omendb_core.model.errors import NonFinite, NotFound, OmenError, OutOfOrder
 
+from omendb_ws.client.added import Added
 from omendb_ws.client.adding import Pipeline
-from omendb_ws.client.answers import Added
 from omendb_ws.client.descriptions import Description, Opened
 from omendb_ws.client.frames import Frame, Job
 from omendb_ws.client.rows import checked_rows, given_rows
