@@ -44,7 +44,7 @@ class Added:
     duplicate: bool = False
     skipped: Sequence[int] | None = None
     near: Sequence[int | str] | None = None
-    shards: Sequence[ShardAdded] = ()
+    shards: tuple[ShardAdded, ...] = ()
 
 
 def read_added(added: messages.Added, rows: int, kind: IdKind) -> Added:
@@ -61,7 +61,7 @@ def read_added(added: messages.Added, rows: int, kind: IdKind) -> Added:
     )
 
 
-def read_shards(before: dict[int, ShardAdded], added: messages.Added) -> list[ShardAdded]:
+def read_shards(before: dict[int, ShardAdded], added: messages.Added) -> tuple[ShardAdded, ...]:
     """Return what each shard took of the messages so far, which ``before`` holds by shard."""
     for one in added.shards or ():
         now = ShardAdded(one["shard"], one["first_seq"], one["last_seq"], one["version"])
@@ -71,7 +71,7 @@ def read_shards(before: dict[int, ShardAdded], added: messages.Added) -> list[Sh
             last_seq = now.last_seq or was.last_seq
             now = ShardAdded(now.shard, first_seq, last_seq, now.version)
         before[now.shard] = now
-    return [before[shard] for shard in sorted(before)]
+    return tuple(before[shard] for shard in sorted(before))
 
 
 def read_near(near: Ids | None, kind: IdKind) -> list[int | str] | None:
