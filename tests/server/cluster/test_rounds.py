@@ -28,8 +28,9 @@ from tests.server.cluster.witnesses import Witnesses, check_answers, read_all, v
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "2"))
 NODE_ROUNDS = int(os.environ.get("CLUSTER_NODE_ROUNDS", "2"))
-#: With three servers of NATS, which keep each change three times.
-SERVER_ROUNDS = int(os.environ.get("CLUSTER_SERVER_ROUNDS", "1"))
+#: With three servers of NATS, which keep each change three times; none by default, as one takes
+#: longer than all others together. ``test_three_nats.py`` kills one of three every time.
+SERVER_ROUNDS = int(os.environ.get("CLUSTER_SERVER_ROUNDS", "0"))
 #: Of what happens to whom.
 SEED = int(os.environ.get("CLUSTER_SEED", "1"))
 #: Where it is said how far the rounds are; nowhere by default.
@@ -178,6 +179,7 @@ async def test_three_nodes_keep_every_promise_whatever_happens(tmp_path: Path) -
         await run(tmp_path, nats, [nats], happens)
 
 
+@pytest.mark.skipif(not SERVER_ROUNDS, reason="CLUSTER_SERVER_ROUNDS says how many; make torture")
 @pytest.mark.timeout(300 + 45 * SERVER_ROUNDS)
 async def test_over_three_servers_of_nats_too(tmp_path: Path) -> None:
     """One of them is stopped at a time, by itself or with a node."""
