@@ -183,6 +183,8 @@ async def test_with_ask_nothing_is_healed_before_somebody_says_so(nats: NatsServ
             assert {part["state"] for part in told["places"][0]["replicas"]} == {"broken"}
             assert told["places"][0]["owner"] is None
         assert one.node.caretaker.numbers().waiting_collections == 1
+        said = await asyncio.to_thread(run, "cluster", "status", "--url", one.url)
+        assert "\nitems of tenant default: its log is not what was written; it waits" in said.out
         await raw.ok("subscribe", kind="cluster", every=100)
         ran = await asyncio.to_thread(run, "cluster", "heal", "items", "--json", "--url", two.url)
         assert ran.code == 0, ran.err
