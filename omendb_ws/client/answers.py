@@ -144,12 +144,18 @@ class FeedRows(Rows):
 
     ``near``, of ``novel``: for each row the id of the row that its score is of; None where there
     was none to compare it with (its score is -inf then).
+
+    A collection with several shards has a stream of each: ``shard`` says whose this step is, and
+    ``to_seq`` how far that one has come; ``to_seqs`` is how far all have. Go on from here by
+    ``from_seq=[to_seq + 1 for to_seq in rows.to_seqs]``.
     """
 
     to_seq: int
     epoch: str
     gap: Gap | None = None
     near: Sequence[int | str | None] | None = None
+    shard: int | None = None
+    to_seqs: tuple[int, ...] = ()
 
     def _near_of(self, index: int) -> int | str | None:
         return None if self.near is None else self.near[index]
@@ -295,16 +301,20 @@ def read_rows(ok: JsonObject, ids: Iterable[int | str]) -> list[Row | None]:
 
 def read_feed_rows(push: messages.Rows, epoch: str) -> FeedRows:
     """Return the rows of one push of a feed."""
-    return _feed_rows(push.hits, push.version, push.to_seq, epoch, None)
+    return _feed_rows(push.hits, push.version, push.to_seq, epoch, None, push.shard)
 
 
-def gap_alone(gap: Gap, *, version: int, to_seq: int, epoch: str) -> FeedRows:
+def gap_alone(
+    gap: Gap, *, version: int, to_seq: int, epoch: str, shard: int | None = None
+) -> FeedRows:
     """Return a step of a feed that holds a gap and no row."""
     nothing = Hits(np.empty(0, np.uint64), np.empty(0, np.uint64))
-    return _feed_rows(nothing, version, to_seq, epoch, gap)
+    return _feed_rows(nothing, version, to_seq, epoch, gap, shard)
 
 
-def _feed_rows(hits: Hits, version: int, to_seq: int, epoch: str, gap: Gap | None) -> FeedRows:
+def _feed_rows(
+    hits: Hits, version: int, to_seq: int, epoch: str, gap: Gap | None, shard: int | None
+) -> FeedRows:
     return FeedRows(
         ids=hits.ids,
         seqs=hits.seqs,
@@ -316,6 +326,7 @@ def _feed_rows(hits: Hits, version: int, to_seq: int, epoch: str, gap: Gap | Non
         epoch=epoch,
         gap=gap,
         near=None if hits.near is None else _near_ids(hits),
+        shard=shard,
     )
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -30,6 +31,7 @@ from ..wire.messages import JsonObject, SubscriptionKind
 from . import requests
 from .answers import FeedRows, Gap, gap_alone, read_feed_rows
 from .connection import Connection
+from .cursor import Cursor
 from .descriptions import Opened
 from .ends import why_ended
 from .given import Filter
@@ -226,7 +228,8 @@ class Feed(Subscription[FeedRows]):
     delivered, a step without rows holds a ``gap`` that says which; where the collection began anew
     (see ``Gap``) the gap's reason is ``epoch`` and delivery goes on with the first row that the new
     epoch still has. Nothing else is ever missed. (Rows that were replaced or deleted before they
-    were delivered are not delivered.)
+    were delivered are not delivered.) Of a collection with several shards each step is of one, and
+    the order that of its rows.
     """
 
     _kind: ClassVar[SubscriptionKind] = "feed"
@@ -238,18 +241,19 @@ class Feed(Subscription[FeedRows]):
         *,
         filter: Filter | None,
         include: Include,
-        from_seq: int | None,
+        from_seq: int | list[int] | None,
         epoch: str | None,
     ) -> None:
         super().__init__(connection, collection)
         self._fields: dict[str, Any] = {
             "collection": collection, "filter": filter, "include": include,
         }  # fmt: skip
-        self._from_seq = from_seq
+        self._cursor = Cursor.at(from_seq)
         self._epoch = epoch
         self._waiting: deque[tuple[FeedRows, int]] = deque()
         self._waiting_bytes = 0
-        self._to_seq = None if from_seq is None else from_seq - 1
+        #: How far the reader has come.
+        self._reached = self._cursor
         self._version = 0
 
     @property
@@ -260,16 +264,21 @@ class Feed(Subscription[FeedRows]):
     @property
     def to_seq(self) -> int | None:
         """How far the reader has come: every row up to it was yielded, is in a gap, or never will
-        be. None before the start without ``from_seq``."""
-        return self._to_seq
+        be. None before the start without ``from_seq``, and where there are several shards."""
+        return self._reached.to_seq
+
+    @property
+    def to_seqs(self) -> tuple[int, ...]:
+        """The same of each shard of a collection with several."""
+        return self._reached.to_seqs
 
     def _request(self) -> Encode:
         return requests.plain(
             messages.Subscribe,
             kind=self._kind,
             encoding="binary",
-            from_seq=self._from_seq,
-            epoch=self._epoch if self._from_seq is not None else None,
+            **self._cursor.fields(),
+            epoch=self._epoch if self._cursor.is_set else None,
             **self._fields,
         )
 
@@ -277,23 +286,24 @@ class Feed(Subscription[FeedRows]):
         """Nothing where it comes back to another epoch than what was seen: that is to be said."""
         collection: str = self._fields["collection"]
         is_other = not self._connection.seen.is_in(collection, self._epoch)
-        return None if self._from_seq is not None and is_other else collection
+        return None if self._cursor.is_set and is_other else collection
 
     def _start(self, ok: JsonObject) -> None:
         self._version = ok["version"]
-        if self._from_seq is None:
-            self._from_seq = ok["to_seq"] + 1
-            self._to_seq = ok["to_seq"]
+        if not self._cursor.is_set:
+            self._reached = self._cursor = Cursor.begun(ok)
 
     def _refused(self, error: OmenError) -> None:
-        if self._from_seq is None:
+        if not self._cursor.is_set:
             return super()._refused(error)
         epoch = error.details.get("epoch")
         if not isinstance(error, WrongEpoch) or not isinstance(epoch, str) or epoch == self._epoch:
             raise error
-        gap = Gap(self._from_seq, None, "epoch")
-        self._waiting.append((gap_alone(gap, version=0, to_seq=0, epoch=epoch), 0))
-        self._from_seq, self._epoch = 1, epoch
+        gap = Gap(self._cursor.first_seq, None, "epoch")
+        self._cursor = self._cursor.anew()
+        step = gap_alone(gap, version=0, to_seq=0, epoch=epoch)
+        self._waiting.append((replace(step, to_seqs=self._cursor.to_seqs), 0))
+        self._epoch = epoch
         return None
 
     def _keep(self, push: Push, size_bytes: int) -> None:
@@ -306,16 +316,21 @@ class Feed(Subscription[FeedRows]):
         elif isinstance(push, messages.Event) and push.event == "gap":
             gap = Gap(push.body["from_seq"], push.body["to_seq"], push.body["reason"])
             rows = gap_alone(
-                gap, version=self._version, to_seq=push.body["to_seq"], epoch=self._epoch
+                gap,
+                version=self._version,
+                to_seq=push.body["to_seq"],
+                epoch=self._epoch,
+                shard=push.body.get("shard"),
             )
         else:
             return
+        self._cursor = self._cursor.behind(rows)
+        rows = replace(rows, to_seqs=self._cursor.to_seqs)
         last = self._waiting[-1][0] if self._waiting else None
         if last is not None and not len(last) and last.gap is None:
             self._waiting.pop()  # mere progress, overtaken
         self._waiting.append((rows, size_bytes))
         self._waiting_bytes += size_bytes
-        self._from_seq = rows.to_seq + 1
         if self._waiting_bytes > BUFFER_BYTES:
             self._detach()
 
@@ -323,7 +338,7 @@ class Feed(Subscription[FeedRows]):
         while self._waiting:
             rows, size_bytes = self._waiting.popleft()
             self._waiting_bytes -= size_bytes
-            self._to_seq = rows.to_seq
+            self._reached = Cursor.of(rows)
             if len(rows) or rows.gap is not None:
                 return rows
         return None
@@ -347,7 +362,7 @@ class MatchFeed(Feed):
         min_score: float,
         filter: Filter | None,
         include: Include,
-        from_seq: int | None,
+        from_seq: int | list[int] | None,
         epoch: str | None,
     ) -> None:
         super().__init__(
@@ -376,7 +391,7 @@ class NovelFeed(Feed):
         last: int | None,
         filter: Filter | None,
         include: Include,
-        from_seq: int | None,
+        from_seq: int | list[int] | None,
         epoch: str | None,
     ) -> None:
         super().__init__(

@@ -156,7 +156,8 @@ class Feed(Subscription[FeedRows]):
     delivered, a step without rows holds a ``gap`` that says which; where the collection began anew
     (see ``Gap``) the gap's reason is ``epoch`` and delivery goes on with the first row that the new
     epoch still has. Nothing else is ever missed. (Rows that were replaced or deleted before they
-    were delivered are not delivered.)
+    were delivered are not delivered.) Of a collection with several shards each step is of one, and
+    the order that of its rows.
     """
 
     _twin: subscriptions.Feed
@@ -169,8 +170,13 @@ class Feed(Subscription[FeedRows]):
     @property
     def to_seq(self) -> int | None:
         """How far the reader has come: every row up to it was yielded, is in a gap, or never will
-        be. None before the start without ``from_seq``."""
+        be. None before the start without ``from_seq``, and where there are several shards."""
         return self._twin.to_seq
+
+    @property
+    def to_seqs(self) -> tuple[int, ...]:
+        """The same of each shard of a collection with several."""
+        return self._twin.to_seqs
 
 
 class MatchFeed(Feed):

@@ -6,7 +6,7 @@ Arguments are checked in the caller's thread; whatever waits runs on the loop of
 from __future__ import annotations
 
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -113,7 +113,7 @@ class SyncWatching:
         *,
         filter: Filter | None = None,
         include: IncludeNames = (),
-        from_seq: int | None = None,
+        from_seq: int | Sequence[int] | None = None,
         epoch: str | None = None,
     ) -> MatchFeed:
         """Return an iterator over added rows that score at least ``min_score``.
@@ -142,13 +142,14 @@ class SyncWatching:
         *,
         filter: Filter | None = None,
         include: IncludeNames = (),
-        from_seq: int | None = None,
+        from_seq: int | Sequence[int] | None = None,
         epoch: str | None = None,
     ) -> Feed:
         """Return an iterator over the rows that are added: ``for rows in db.feed(…)``.
 
         It begins with the next row; with ``from_seq`` and ``epoch`` (of the last step of an earlier
-        feed: ``to_seq + 1``, ``epoch``) with that row, as far as it is still in the window. Each
+        feed: ``to_seq + 1``, ``epoch``) with that row, as far as it is still in the window; of a
+        collection with several shards ``from_seq`` is a list, each of ``to_seqs`` + 1. Each
         step is a ``FeedRows``; look at its ``gap`` to learn of rows that were missed. Raises
         NotFound, BadFilter, BadRequest, Forbidden, in the first step or on entering.
         """

@@ -6,6 +6,7 @@ Here arguments are checked and copied; the iterators are in ``subscriptions.py``
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from omendb_core.model.errors import BadRequest
@@ -104,7 +105,7 @@ class Watching:
         *,
         filter: Filter | None = None,
         include: IncludeNames = (),
-        from_seq: int | None = None,
+        from_seq: int | Sequence[int] | None = None,
         epoch: str | None = None,
     ) -> MatchFeed:
         """Return an async iterator over added rows that score at least ``min_score``.
@@ -131,13 +132,14 @@ class Watching:
         *,
         filter: Filter | None = None,
         include: IncludeNames = (),
-        from_seq: int | None = None,
+        from_seq: int | Sequence[int] | None = None,
         epoch: str | None = None,
     ) -> Feed:
         """Return an async iterator over the rows that are added: ``async for rows in db.feed(…)``.
 
         It begins with the next row; with ``from_seq`` and ``epoch`` (of the last step of an earlier
-        feed: ``to_seq + 1``, ``epoch``) with that row, as far as it is still in the window. Each
+        feed: ``to_seq + 1``, ``epoch``) with that row, as far as it is still in the window; of a
+        collection with several shards ``from_seq`` is a list, each of ``to_seqs`` + 1. Each
         step is a ``FeedRows``; look at its ``gap`` to learn of rows that were missed. Raises
         NotFound, BadFilter, BadRequest, Forbidden, in the first step or on entering.
         """
@@ -240,7 +242,10 @@ class Watching:
 
 
 def _feed_options(
-    filter: Filter | None, include: IncludeNames, from_seq: int | None, epoch: str | None
+    filter: Filter | None,
+    include: IncludeNames,
+    from_seq: int | Sequence[int] | None,
+    epoch: str | None,
 ) -> dict[str, Any]:
     """What feeds, match and novel queries have in common, checked and copied."""
     if (from_seq is None) != (epoch is None):
@@ -248,6 +253,14 @@ def _feed_options(
     return {
         "filter": filter_document(filter),
         "include": arguments.included(include),
-        "from_seq": None if from_seq is None else integer(from_seq, "from_seq", 1),
+        "from_seq": _begins_at(from_seq),
         "epoch": None if epoch is None else arguments.text(epoch, "epoch"),
     }
+
+
+def _begins_at(from_seq: int | Sequence[int] | None) -> int | list[int] | None:
+    if from_seq is None:
+        return None
+    if isinstance(from_seq, Sequence):
+        return [integer(one, "from_seq", 1) for one in from_seq]
+    return integer(from_seq, "from_seq", 1)

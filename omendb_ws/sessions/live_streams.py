@@ -56,14 +56,16 @@ def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None
         shape=shape,
     )
 
-    def live_query(subscription: StreamSubscription) -> LiveQuery:
-        return _live_query(session, request, subscription, asked, left_out, usual_bytes)
+    def equip(subscription: StreamSubscription) -> None:
+        subscription.stream = _live_query(
+            session, request, subscription, asked, left_out, usual_bytes
+        )
 
     def submit(subscriptions: list[StreamSubscription]) -> None:
         _submit_live(session, request, size, collection.shard, target, subscriptions)
 
     count = 1 if isinstance(target, Examples) else len(target)
-    making = make_streams(session, "live", collection, asked, count, live_query)
+    making = make_streams(session, "live", collection, asked, count, equip, StreamSubscription)
     if count < MADE_AT_ONCE:
         submit(at_once(making))
     else:

@@ -24,6 +24,7 @@ from .standing_streams import (
     begin_many,
     make_streams,
     query_vectors,
+    refuse_from_seqs,
     replied,
 )
 from .subscriptions.subscription import StreamSubscription
@@ -36,12 +37,13 @@ def subscribe_match(session: Session, request: wire.Subscribe, size: int) -> Non
     """Begin a match query, or by SUBSCRIBE several."""
     reached = reach(session, request.op, request.collection or "")
     collection = reached.collection
+    refuse_from_seqs(request)
     vectors = query_vectors(request.vectors, collection)
     budget = session.account.memory
     asked = StandingQuery(None, reached.kept(request.filter, budget), request.min_score)
 
-    def match_query(subscription: StreamSubscription) -> MatchQuery:
-        return MatchQuery(
+    def equip(subscription: StreamSubscription) -> None:
+        subscription.stream = MatchQuery(
             session.context.engine.matches,
             subscription,
             collection.shard,
@@ -54,7 +56,9 @@ def subscribe_match(session: Session, request: wire.Subscribe, size: int) -> Non
     def submit(subscriptions: list[StreamSubscription]) -> None:
         _submit(session, request, size, collection.shard, subscriptions)
 
-    making = make_streams(session, "match", collection, asked, len(vectors), match_query)
+    making = make_streams(
+        session, "match", collection, asked, len(vectors), equip, StreamSubscription
+    )
     if len(vectors) < MADE_AT_ONCE:
         submit(at_once(making))
     else:

@@ -11,7 +11,7 @@ ends meanwhile has no more made.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from omendb_core.model.errors import BadRequest
 from omendb_core.model.types import F32, IdKind
@@ -19,7 +19,6 @@ from omendb_core.search.query import check_dim
 from omendb_core.standing.table import StandingQuery
 
 from ..catalog.entry import Entry
-from ..engine.streams.deliveries import Stream
 from ..engine.streams.live_query import TEXT_BYTES, told_bytes
 from ..runtime.faults import as_error
 from ..wire.messages import Subscribe, SubscriptionKind
@@ -57,9 +56,16 @@ def query_vectors(vectors: F32 | None, collection: Entry) -> F32:
     return vectors
 
 
+def refuse_from_seqs(request: Subscribe) -> None:
+    """BadRequest for where each shard is to begin, of a collection that is one."""
+    if request.from_seqs is not None:
+        raise BadRequest("from_seqs: the collection has one shard, and takes from_seq")
+
+
 #: Subscriptions made, begun or ended without a break: making one takes up to 30 µs on busy cores.
 MADE_AT_ONCE: Final = 32
-Making: TypeAlias = Generator[None, None, list[StreamSubscription]]
+Made = TypeVar("Made", bound=StreamSubscription)
+Making: TypeAlias = Generator[None, None, list[Made]]
 
 
 def make_streams(
@@ -68,9 +74,11 @@ def make_streams(
     collection: Entry,
     query: StandingQuery,
     count: int,
-    stream_of: Callable[[StreamSubscription], Stream],
-) -> Making:
-    """``count`` subscriptions with memory for the standing ``query`` of each. Quota: none was made.
+    equip: Callable[[Made], None],
+    made_of: type[Made],
+) -> Making[Made]:
+    """``count`` subscriptions with memory for the standing ``query`` of each, which ``equip``
+    gives its streams. Quota: none was made.
 
     Fewer if the connection ends meanwhile.
     """
@@ -81,34 +89,36 @@ def make_streams(
         metrics.subscriptions_to_come += change
 
     each_bytes = lists_bytes(query, collection)
-    each_bytes += reader_bytes(query, collection.definition.ids)
+    readers = 1 if query.k is not None else len(collection.shards)
+    each_bytes += readers * reader_bytes(query, collection.definition.ids)
     subs = session.next_subs(count)
     account.memory.take(each_bytes * count, "these standing queries take")
     expect(count)
-    made: list[StreamSubscription] = []
+    made: list[Made] = []
     try:
         for sub in subs:
             if made and len(made) % MADE_AT_ONCE == 0:
                 yield
                 if not session.lane.is_open:
                     break
-            made.append(StreamSubscription(session, kind, sub, collection, each_bytes))
+            made.append(made_of(session, kind, sub, collection, each_bytes))
             expect(-1)
             session.remember(made[-1])
-            made[-1].attach(stream_of(made[-1]))
+            equip(made[-1])
+            made[-1].hold(account.memory, each_bytes)
     finally:
         expect(len(made) - count)
         account.memory.give_back(each_bytes * (count - len(made)))
     return made
 
 
-def at_once(making: Making) -> list[StreamSubscription]:
+def at_once(making: Making[Made]) -> list[Made]:
     """What is made, without a break."""
     while True:
         try:
             next(making)
         except StopIteration as end:
-            made: list[StreamSubscription] = end.value
+            made: list[Made] = end.value
             return made
 
 
@@ -116,8 +126,8 @@ def begin_many(
     session: Session,
     request: Subscribe,
     size: int,
-    making: Making,
-    submit: Callable[[list[StreamSubscription]], None],
+    making: Making[Made],
+    submit: Callable[[list[Made]], None],
 ) -> None:
     """Make the subscriptions of one request and ``submit`` them; after a fault there are none."""
     last_before = session.last_sub
@@ -148,7 +158,7 @@ def begin_many(
     session.holds.do(steps(), size, failed)
 
 
-def replied(session: Session, subscriptions: list[StreamSubscription], is_ok: bool) -> None:
+def replied(session: Session, subscriptions: Sequence[StreamSubscription], is_ok: bool) -> None:
     """The request was answered: its subscriptions start, or never were."""
 
     def begin(fault: Exception | None = None) -> None:

@@ -26,6 +26,7 @@ from .match_streams import subscribe_match
 from .operating import operations, shown_to
 from .reach import Reach, reach
 from .session import Session
+from .standing_streams import refuse_from_seqs
 from .subscriptions import maps
 from .subscriptions.clusters import CLUSTER_BYTES, ClusterSubscription
 from .subscriptions.counts import CountSubscription
@@ -61,6 +62,7 @@ def subscribe_by(
 def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> None:
     reached = _reached(session, request)
     collection = reached.collection
+    refuse_from_seqs(request)
     budget = session.account.memory
     filter_ = reached.kept(request.filter, budget)
     share = Share(budget, "this feed takes")

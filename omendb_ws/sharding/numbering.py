@@ -20,6 +20,16 @@ def outer_seq(own: int, shard: int, shards: int) -> int:
     return (own - 1) * shards + shard + 1
 
 
+def outer_to_seq(own: int, shard: int, shards: int) -> int:
+    """How far a shard is, outside; 0 before its first row."""
+    return 0 if own == 0 else outer_seq(own, shard, shards)
+
+
+def own_from_seq(outer: int, shard: int, shards: int) -> int:
+    """The first seq within a shard that is ``outer`` or later outside."""
+    return max(0, -((shard + 1 - outer) // shards)) + 1
+
+
 def own_seqs(outer: U64, shards: int) -> U64:
     """What seqs uint64 (n,), each at least 1, are within their shards."""
     found: U64 = (outer - 1) // shards + 1

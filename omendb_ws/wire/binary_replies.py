@@ -86,9 +86,13 @@ def encode_results(request_id: int, results: Results) -> bytes:
     return pack(_results_head(request_id, results, len(json)), json, _results_arrays(results))
 
 
-def encode_begun(request_id: int, version: int, subs: list[int], to_seq: int) -> bytes:
-    """RESULTS of ``match`` subscriptions that began behind ``to_seq``: each has no rows."""
-    json = dumps({"subs": subs, "to_seq": to_seq})
+def encode_begun(
+    request_id: int, version: int, subs: list[int], to_seq: int | list[int], **more: Any
+) -> bytes:
+    """RESULTS of ``match`` subscriptions that began behind ``to_seq``, or a list of such, that of
+    each shard: each has no rows. ``more``: of its JSON."""
+    behind = "to_seqs" if isinstance(to_seq, list) else "to_seq"
+    json = dumps({"subs": subs, behind: to_seq, **more})
     header = Header(MAGIC, PROTOCOL_BYTE, _RESULTS, 0, request_id, 0, len(subs), 0, 0, len(json), 0)
     return pack(header, json, [np.array([version], "<u8"), np.zeros(len(subs), "<u4")])
 
@@ -122,7 +126,7 @@ def _results_arrays(results: Results) -> list[Any]:
 def encode_rows(rows: Rows) -> bytes:
     """ROWS: one push of a ``feed``, ``match`` or ``novel`` subscription."""
     hits = rows.hits
-    json = hits_json(hits, None)
+    json = hits_json(hits, None, shard=rows.shard)
     flags, dim = (FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
     if rows.kind != "feed":
         flags |= FLAG_MATCH
@@ -148,6 +152,7 @@ def hits_json(
     subs: list[int] | None,
     at: float | None = None,
     versions: list[int] | None = None,
+    shard: int | None = None,
 ) -> bytes:
     """The JSON section of answers: each of the arguments, ``ids``, ``near`` and ``weights``."""
     parts = []
@@ -163,6 +168,8 @@ def hits_json(
         parts.append(b'"at":%b' % dumps(at))
     if versions is not None:
         parts.append(b'"versions":%b' % dumps(versions))
+    if shard is not None:
+        parts.append(b'"shard":%d' % shard)
     if hits.weights is not None:
         parts.append(b'"weights":%b' % array_text(hits.weights))
     return b"{%b}" % b",".join(parts) if parts else b""
@@ -210,11 +217,11 @@ def decode_incoming(
         took_us, subs = header.took_us, json.get("subs")
         at, to_seq, versions = json.get("at"), json.get("to_seq"), json.get("versions")
         return header.id, Results(version, counts, hits, took_us, subs, at, to_seq, versions)
-    to_seq = int(arrays["to_seq"][0])
+    to_seq, shard = int(arrays["to_seq"][0]), json.get("shard")
     if header.flags & FLAG_MATCH:
         is_novel = hits.near is not None
-        return Rows(header.id, "novel" if is_novel else "match", version, to_seq, hits)
-    return Rows(header.id, "feed", version, to_seq, hits)
+        return Rows(header.id, "novel" if is_novel else "match", version, to_seq, hits, shard)
+    return Rows(header.id, "feed", version, to_seq, hits, shard)
 
 
 def _hits(json: JsonObject, arrays: Mapping[str, Any]) -> Hits:

@@ -16,7 +16,7 @@ from omendb_core.model.types import MAX_SAFE_INTEGER
 FieldType = Literal[
     "string", "name", "choice", "integer", "k", "number", "threshold", "ttl", "filter", "include",
     "columns", "vector", "vectors", "id", "ids", "rows", "producer", "batch", "examples", "object",
-    "expression", "unless_near",
+    "expression", "unless_near", "seqs",
 ]  # fmt: skip
 
 #: FieldType -> the JSON type that it is.
@@ -44,6 +44,7 @@ JSON_TYPES: Final[Mapping[FieldType, str]] = MappingProxyType(
         "object": "object",
         "expression": "number, string or object",
         "unless_near": "object",
+        "seqs": "list of integers",
     }
 )
 

@@ -26,7 +26,7 @@ from omendb_core.model.errors import (
 from omendb_core.model.types import F32, Include
 
 from . import examples, vectors
-from .limits import Limits
+from .limits import MAX_SHARDS, Limits
 from .opcodes import MAX_NAME_LENGTH, MAX_PRODUCER_BYTES, TRACEPARENT, Field, FieldType
 
 Reader: TypeAlias = Callable[[Any, Field, Limits], Any]
@@ -113,6 +113,12 @@ def _integer(value: Any, field: Field, limits: Limits) -> int:
     if value > most:
         raise _over(field, most)
     return value
+
+
+def _seqs(value: Any, field: Field, limits: Limits) -> list[int]:
+    if type(value) is not list or not 1 <= len(value) <= MAX_SHARDS:
+        raise BadRequest(f"{field.name}: must be a list of 1 to {MAX_SHARDS} integers")
+    return [_integer(one, field, limits) for one in value]
 
 
 def _k(value: Any, field: Field, limits: Limits) -> int:
@@ -296,4 +302,5 @@ READERS: Final[Mapping[FieldType, Reader]] = {
     "object": _object,
     "expression": _expression,
     "unless_near": _unless_near,
+    "seqs": _seqs,
 }

@@ -128,7 +128,7 @@ _KINDS = (
     Kind(
         4, "RESULTS", "reply", ("n", "dim", "k", "json_bytes", "took_us"),
         (_VERSION, Section("counts", "<u4", ("n",)), *_hits("k")),
-        json=("metadata", "ids", "subs", "at", "weights", "to_seq", "versions"),
+        json=("metadata", "ids", "subs", "at", "weights", "to_seq", "to_seqs", "versions"),
         flags={FLAG_VECTORS: "vectors", FLAG_RANKS: "ranks"},
     ),
     Kind(
@@ -143,7 +143,7 @@ _KINDS = (
         (_VERSION, Section("to_seq", "<u8", ("1",)),
          *(replace(one, flag=FLAG_MATCH) if one.name == "scores" else one
            for one in _hits("n") if one.name != "ranks")),
-        json=("metadata", "ids", "near"),
+        json=("metadata", "ids", "near", "shard"),
         flags={FLAG_MATCH: "match or novel, with scores", FLAG_VECTORS: "vectors"},
     ),
     Kind(

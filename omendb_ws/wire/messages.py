@@ -226,6 +226,7 @@ class Subscribe(Shaped):
     include: Include = NOTHING
     every_ms: int | None = None
     from_seq: int | None = None
+    from_seqs: list[int] | None = None
     epoch: str | None = None
     encoding: Encoding = "json"
     below: float | None = None

@@ -90,6 +90,8 @@ _SUB = Field("sub", "integer", required=True, most=MAX_U32)
 _VECTOR = Field("vector", "vector", attribute="vectors")
 _ENCODING = Field("encoding", "choice", choices=("json", "binary"))
 _FROM_SEQ = Field("from_seq", "integer", least=1)
+#: Of each shard.
+_FROM_SEQS = Field("from_seqs", "seqs", least=1)
 _EPOCH = Field("epoch", "string")
 _LAST = Field("last", "integer", least=1)
 #: A read waits until its window has come there (PROTOCOL section 5), of that epoch.
@@ -170,11 +172,21 @@ SUBSCRIPTION_KINDS: Final[Mapping[str, tuple[Field, ...]]] = MappingProxyType(
             _FILTER,
             _INCLUDE,
             _FROM_SEQ,
+            _FROM_SEQS,
             _EPOCH,
             _ENCODING,
             _MIN_VERSION,
         ),
-        "feed": (_COLLECTION, _FILTER, _INCLUDE, _FROM_SEQ, _EPOCH, _ENCODING, _MIN_VERSION),
+        "feed": (
+            _COLLECTION,
+            _FILTER,
+            _INCLUDE,
+            _FROM_SEQ,
+            _FROM_SEQS,
+            _EPOCH,
+            _ENCODING,
+            _MIN_VERSION,
+        ),
         "novel": (
             _COLLECTION,
             Field("below", "number", required=True),
@@ -235,8 +247,8 @@ _OPS = (
     Op("search", "read", "rows", _SEARCH, ("version", "results", "at", "versions", "took_us"),
        one_of=("vector", "vectors", "like", "positive")),
     Op("subscribe", "read", "rows", _all_subscription_fields(),
-       ("sub", "epoch", "version", "versions", "to_seq", "results", "at", "count", "by",
-        "others"),
+       ("sub", "epoch", "version", "versions", "to_seq", "to_seqs", "results", "at", "count",
+        "by", "others"),
        server_right="admin"),
     Op("move", "read", "rows", _MOVE, ("version", "versions", "results", "at")),
     Op("unsubscribe", "none", "none", (_SUB,)),

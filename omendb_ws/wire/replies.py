@@ -76,13 +76,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """One push of a ``feed``, ``match`` or ``novel`` subscription (ROWS, or its JSON event)."""
+    """One push of a ``feed``, ``match`` or ``novel`` subscription (ROWS, or its JSON event).
+
+    ``shard``: whose rows these are, of several.
+    """
 
     sub: int
     kind: Literal["feed", "match", "novel"]
     version: int
     to_seq: int
     hits: Hits
+    shard: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,8 +234,9 @@ def _subscribe(request_id: int, body: JsonObject, limits: Limits) -> Subscribe:
     field_room.check_version(values)
     if "min_version" in values and "collection" not in values:
         raise BadRequest("min_version: needs a collection")
-    if "from_seq" in values and "epoch" not in values:
-        raise BadRequest("epoch: missing; from_seq needs it")
+    for name in ("from_seq", "from_seqs"):
+        if name in values and "epoch" not in values:
+            raise BadRequest(f"epoch: missing; {name} needs it")
     return Subscribe(request_id, kind, **values)
 
 

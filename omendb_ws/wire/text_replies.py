@@ -116,9 +116,10 @@ def encode_event(event: str, body: Mapping[str, Any]) -> bytes:
 
 def encode_rows(rows: Rows) -> bytes:
     """One push of a ``feed``, ``match`` or ``novel`` subscription."""
-    return b'{"event":"%b","sub":%d,"version":%d,"to_seq":%d,"rows":[%b]}' % (
+    return b'{"event":"%b","sub":%d%b,"version":%d,"to_seq":%d,"rows":[%b]}' % (
         rows.kind.encode(),
         rows.sub,
+        b"" if rows.shard is None else b',"shard":%d' % rows.shard,
         rows.version,
         rows.to_seq,
         b",".join(row_objects(rows.hits)),

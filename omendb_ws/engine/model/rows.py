@@ -6,12 +6,15 @@ most ``PUSH_BYTES`` long, or one row.
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from omendb_core.model.errors import TooLarge
-from omendb_core.model.types import Definition, Hits, Include
+from omendb_core.model.types import Definition, Hits, IdKind, Include
 from omendb_core.window import Window
 
+from ...sharding.names import PartName
+from ...sharding.numbering import outer_seq, outer_seqs, outer_to_seq
 from ...telemetry.metrics import Metrics
 from ...wire import binary_replies, reply_bounds, text_replies
 from ...wire.encoded import Message, binary, text
@@ -51,16 +54,30 @@ def usual_rows(definition: Definition, include: Include, is_binary: bool, limits
     return max(1, room_bytes(include, is_binary, limits) // row_bytes)
 
 
-def encode(rows: Rows, is_binary: bool) -> Message:
-    """A message of rows."""
+def encode(rows: Rows, is_binary: bool, shard: Shard) -> Message:
+    """A message of rows of a shard, which are counted as outside."""
+    if shard.place is not None:
+        rows = _outside(rows, shard.place, shard.definition.ids)
     if is_binary:
         return binary(binary_replies.encode_rows(rows))
     return text(text_replies.encode_rows(rows))
 
 
-def gap(sub: int, from_seq: int, to_seq: int, reason: str) -> Message:
-    """Rows that are not delivered."""
-    body = {"sub": sub, "from_seq": from_seq, "to_seq": to_seq, "reason": reason}
+def _outside(rows: Rows, place: PartName, ids: IdKind) -> Rows:
+    seqs = outer_seqs(rows.hits.seqs, place.shard, place.shards)
+    hits = replace(rows.hits, seqs=seqs, ids=seqs if ids == "auto" else rows.hits.ids)
+    to_seq = outer_to_seq(rows.to_seq, place.shard, place.shards)
+    return replace(rows, hits=hits, to_seq=to_seq, shard=place.shard)
+
+
+def gap(sub: int, from_seq: int, to_seq: int, reason: str, shard: Shard) -> Message:
+    """Rows of a shard that are not delivered."""
+    place = shard.place
+    whose: dict[str, Any] = {"sub": sub}
+    if place is not None:
+        whose["shard"] = place.shard
+        from_seq, to_seq = (outer_seq(one, place.shard, place.shards) for one in (from_seq, to_seq))
+    body = {**whose, "from_seq": from_seq, "to_seq": to_seq, "reason": reason}
     return text(text_replies.encode_event("gap", body))
 
 
@@ -72,7 +89,7 @@ def aged_gaps(
     evicted_to = window.last_seq - window.definition.capacity
     for reason, to_seq in (("evicted", evicted_to), ("expired", window.first_seq - 1)):
         if to_seq >= from_seq:
-            messages.append(gap(sub, from_seq, to_seq, reason))
+            messages.append(gap(sub, from_seq, to_seq, reason, shard))
             from_seq = to_seq + 1
             metrics.gaps += 1
             shard.counts.gaps += 1

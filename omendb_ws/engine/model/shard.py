@@ -15,6 +15,7 @@ from omendb_core.model.errors import NotFound, OmenError, Unavailable
 from omendb_core.model.types import Definition
 from omendb_core.window import Window
 
+from ...sharding.names import read_part
 from ...telemetry.histogram import Rates
 from ...wire.messages import Durability
 from .pending import PendingChanges
@@ -79,6 +80,8 @@ class Shard:
     ) -> None:
         self.tenant = tenant
         self.name = name
+        #: Which one of several it is.
+        self.place = read_part(name)
         self.durability = durability
         self.window = window
         self.definition: Definition = window.definition

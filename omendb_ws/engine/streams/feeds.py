@@ -201,7 +201,9 @@ class Feeds:
         room = room_bytes(include, feed.is_binary, limits)
         while True:
             hits, to_seq = window.read(feed.next_seq, max_rows, room, feed.filter, include)
-            message = encode(Rows(0, "feed", window.version, to_seq, hits), feed.is_binary)
+            message = encode(
+                Rows(0, "feed", window.version, to_seq, hits), feed.is_binary, feed.shard
+            )
             count = len(hits.seqs)
             if message.size_bytes <= push_bytes(limits) or count <= 1:
                 return _Part(message, count, to_seq)
@@ -219,7 +221,7 @@ class Feeds:
         feed.told_seq = feed.next_seq - 1
         version = feed.shard.window.version
         rows = Rows(feed.sub, "feed", version, feed.told_seq, no_hits())
-        return [encode(rows, feed.is_binary)]
+        return [encode(rows, feed.is_binary, feed.shard)]
 
 
 def first_of(last_seq: int, from_seq: int | None) -> int:

@@ -114,7 +114,8 @@ class Matches(Queues[MatchQuery]):
         for query in queries:
             query.row_bytes = row_bytes
             query.quiet_since_us = now_us
-            self._silence.enter(query, now_us)
+            if shard.place is None:
+                self._silence.enter(query, now_us)
 
     def begin(self, queries: Sequence[MatchQuery], from_seq: int) -> None:
         """Deliver to queries that were taken in; as ``take_in``. 9,999 take 3 ms."""
@@ -137,7 +138,8 @@ class Matches(Queues[MatchQuery]):
         handles = list({query.handle for query in queries if query.handle is not None})
         for query in queries:
             self._deliveries.stop(query)
-            self._silence.leave(query)
+            if shard.place is None:
+                self._silence.leave(query)
         for handle in handles:
             forget(self._queries, shard, handle)
         if handles and not shard.is_dropped:
@@ -229,7 +231,10 @@ class Matches(Queues[MatchQuery]):
             yield whose, messages
 
     def _look_again(self, query: MatchQuery) -> None:
-        """See ``Queues._look_again``: its circle is looked at."""
+        """See ``Queues._look_again``: its circle is looked at; one of several shards, which has no
+        circle, by itself."""
+        if query.shard.place is not None:
+            super()._look_again(query)
 
     def _past(self, query: MatchQuery, now_us: int) -> list[Message]:
         """See ``Queues._past``."""

@@ -254,7 +254,7 @@ class Queues(ABC, Generic[Query]):
             return []
         rows, _ = self._rows(query, slots, scores, near, to_seq)
         query.told_seq = rows.to_seq
-        return [encode(rows, query.is_binary)]
+        return [encode(rows, query.is_binary, query.shard)]
 
     def _present(self, query: Query) -> list[Message]:
         """Rows that wait, and behind them the gap of those that found no place."""
@@ -271,7 +271,7 @@ class Queues(ABC, Generic[Query]):
         if len(slots):
             near = None if near is None else near[live]
             rows, delivered = self._rows(query, slots, scores, near, seen_seq)
-            messages.append(encode(rows, query.is_binary))
+            messages.append(encode(rows, query.is_binary, query.shard))
             query.told_seq = query.done_seq = rows.to_seq
             if delivered < len(slots):
                 return messages
@@ -287,7 +287,7 @@ class Queues(ABC, Generic[Query]):
         self._metrics.gaps += 1
         query.shard.counts.gaps += 1
         query.told_seq = to_seq
-        return [gap(query.sub, from_seq, to_seq, "slow")]
+        return [gap(query.sub, from_seq, to_seq, "slow", query.shard)]
 
     def _rows(
         self, query: Query, slots: I64, scores: F32, near: Near | None, to_seq: int
@@ -304,7 +304,9 @@ class Queues(ABC, Generic[Query]):
         while True:
             reached = to_seq if count == len(slots) else int(hits.seqs[count - 1])
             rows = Rows(query.sub, self.kind, window.version, reached, part_of(hits, 0, count))
-            if count == 1 or encode(rows, query.is_binary).size_bytes <= push_bytes(limits):
+            if count == 1 or encode(rows, query.is_binary, query.shard).size_bytes <= push_bytes(
+                limits
+            ):
                 return rows, count
             count //= 2
 
@@ -318,7 +320,7 @@ class Queues(ABC, Generic[Query]):
             return []
         query.told_seq = window.last_seq
         rows = Rows(query.sub, self.kind, window.version, query.told_seq, self._nothing())
-        return [encode(rows, query.is_binary)]
+        return [encode(rows, query.is_binary, query.shard)]
 
     def _nothing(self) -> Hits:
         """No rows."""

@@ -67,9 +67,11 @@ class Waiting(NamedTuple):
 
 
 def is_plain(query: Query) -> bool:
-    """Whether it can be told with others: of few rows that wait, and of nothing else."""
+    """Whether it can be told with others: of few rows that wait, and of nothing else.
+
+    Rows of one of several shards are counted otherwise outside."""
     waiting = len(query.hits)
-    if waiting > MOST_ROWS or not query.is_plain:
+    if waiting > MOST_ROWS or not query.is_plain or query.shard.place is not None:
         return False
     if not waiting:
         return True

@@ -80,6 +80,7 @@ _TYPES: Final[dict[str, Json]] = {
     "object": {"type": "object"},
     "expression": {"type": ["number", "string", "object"]},
     "unless_near": _members({"score": {"type": "number"}, "filter": {"type": "object"}}, "score"),
+    "seqs": {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 1}},
 }
 #: Fields of type ``object`` and ``expression`` -> their schema, which ops share.
 _SHAPES: Final[dict[str, Json]] = {

@@ -19,7 +19,8 @@ from ..at_version import at_version
 from ..auditing import target_of
 from ..reach import reach
 from ..session import Session
-from . import changes, collections, live, reads, searching, subscribing
+from ..subscriptions.of_shards import ShardedSubscription
+from . import changes, collections, live, reads, row_streams, searching, subscribing
 
 
 def gathers(session: Session, request: wire.Request | PlainSearch, size: int) -> bool:
@@ -39,10 +40,8 @@ def gathers(session: Session, request: wire.Request | PlainSearch, size: int) ->
 
 def _collection(session: Session, request: wire.Request | PlainSearch) -> Entry | None:
     target = target_of(request)
-    if isinstance(request, wire.Move):
-        moving = session.subscriptions.get(request.sub)
-        found = None if moving is None else moving.collection
-        return None if found is None or found.whole is None else found
+    if isinstance(request, wire.Move | wire.Unsubscribe):
+        return _subscribed(session, request)
     if isinstance(target, str):
         return session.context.catalog.sharded.get((session.tenant, target))
     if target is not None:
@@ -52,12 +51,22 @@ def _collection(session: Session, request: wire.Request | PlainSearch) -> Entry 
     return None
 
 
+def _subscribed(session: Session, request: wire.Move | wire.Unsubscribe) -> Entry | None:
+    subscription = session.subscriptions.get(request.sub)
+    if subscription is None or subscription.collection is None or subscription.is_leaving:
+        return None
+    if isinstance(request, wire.Unsubscribe) and not isinstance(subscription, ShardedSubscription):
+        return None
+    return None if subscription.collection.whole is None else subscription.collection
+
+
 _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Open: collections.open_,
     wire.Describe: collections.describe,
     wire.Drop: collections.drop,
     wire.Subscribe: at_version(subscribing.subscribe),
     wire.Move: live.move_live,
+    wire.Unsubscribe: row_streams.unsubscribe,
     wire.Add: changes.add,
     wire.Delete: changes.delete,
     wire.Update: changes.update,

@@ -69,7 +69,9 @@ def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None
     def submit(subscriptions: list[StreamSubscription]) -> None:
         _submit(session, request, size, collection, subscriptions)
 
-    making = make_streams(session, "live", collection, asked, len(vectors), make)
+    making = make_streams(
+        session, "live", collection, asked, len(vectors), make, StreamSubscription
+    )
     if len(vectors) < MADE_AT_ONCE:
         submit(at_once(making))
     else:
@@ -100,8 +102,8 @@ def _gathered(
     left_out: Sequence[LeftOut | None],
     usual_bytes: int,
     subscription: StreamSubscription,
-) -> GatheredQuery:
-    """The engine's side of one subscription. Quota."""
+) -> None:
+    """Make the engine's side of one subscription. Quota."""
     collection = subscription.collection
     assert collection is not None
     budget = session.account.memory
@@ -124,7 +126,6 @@ def _gathered(
     for shard, out in zip(collection.shards, left_out, strict=True):
         part = _part(session, found, shard, asked, out or ALL_IN, budget)
         found.parts = (*found.parts, part)
-    return found
 
 
 def _part(

@@ -12,6 +12,7 @@ from ..reach import reach
 from ..session import Session
 from ..subscribing import Subscriber, subscribe_by, subscribe_stats
 from .live import subscribe_live
+from .row_streams import subscribe_feed, subscribe_match
 
 
 def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
@@ -27,5 +28,7 @@ def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
 
 _SUBSCRIBERS: Final[dict[SubscriptionKind, Subscriber]] = {
     "live": subscribe_live,
+    "match": subscribe_match,
+    "feed": subscribe_feed,
     "stats": subscribe_stats,
 }

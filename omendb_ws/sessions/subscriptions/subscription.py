@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from omendb_core.filters.parser import Filter
-from omendb_core.model.budget import Share
+from omendb_core.model.budget import Budget, Share
 
 from ...catalog.entry import Entry
 from ...engine.model.shard import Shard
@@ -161,7 +161,12 @@ class StreamSubscription(Subscription):
     def attach(self, stream: Stream) -> None:
         """Its stream is made, and pays for what both take."""
         self.stream = stream
-        stream.hold(self._account.memory, self._reserved_bytes)
+        self.hold(self._account.memory, self._reserved_bytes)
+
+    def hold(self, budget: Budget, reserved_bytes: int) -> None:
+        """Its stream pays for what both take."""
+        assert self.stream is not None, "it is made"
+        self.stream.hold(budget, reserved_bytes)
         self._reserved_bytes = 0
 
     @property
