@@ -133,6 +133,7 @@ ANSWERED: Final[dict[str, Json]] = {
     "last_seq": {"type": ["integer", "null"]},
     "shards": {"type": "array", "items": {"$ref": "#/components/schemas/of_shard"}},
     "versions": {"type": "array", "items": INTEGER},
+    "to_seqs": {"type": "array", "items": INTEGER},
     "search_ms": _PERCENTILES,
     "add_ms": _PERCENTILES,
     "push_ms": _PERCENTILES,

@@ -231,6 +231,7 @@ def _events() -> Json:
     }
     point = {**ROW, "properties": {"id": ID, "seq": INTEGER, "x": {}, "y": {}}}
     rows = {**sub, **version, "to_seq": INTEGER, "rows": ROWS}
+    shard = {"shard": INTEGER}
     reasons = {"reason": {"enum": ["evicted", "expired", "slow"]}}
     hello = {
         "protocol": {"const": PROTOCOL},
@@ -250,11 +251,11 @@ def _events() -> Json:
                             "enter": ROWS}, {"versions": ANSWERED["versions"]}),
             _golden("text-live"),
         ),
-        "feed": (_event("feed", rows), _golden("text-feed")),
-        "match": (_event("match", rows), []),
+        "feed": (_event("feed", rows, shard), _golden("text-feed")),
+        "match": (_event("match", rows, shard), []),
         "novel": (_event("novel", {**rows, "rows": NEW_ROWS}), _golden("text-novel")),
         "gap": (
-            _event("gap", {**sub, "from_seq": INTEGER, "to_seq": INTEGER, **reasons}),
+            _event("gap", {**sub, "from_seq": INTEGER, "to_seq": INTEGER, **reasons}, shard),
             _golden("text-gap"),
         ),
         "count": (
