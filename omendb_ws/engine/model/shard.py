@@ -7,6 +7,7 @@ leads to.
 from __future__ import annotations
 
 import secrets
+from functools import cached_property
 from typing import Any, Protocol
 
 from omendb_core.filters.parser import Filter
@@ -15,7 +16,7 @@ from omendb_core.model.errors import NotFound, OmenError, Unavailable
 from omendb_core.model.types import Definition
 from omendb_core.window import Window
 
-from ...sharding.names import read_part
+from ...sharding.names import PartName, read_part
 from ...telemetry.histogram import Rates
 from ...wire.messages import Durability
 from .pending import PendingChanges
@@ -80,8 +81,6 @@ class Shard:
     ) -> None:
         self.tenant = tenant
         self.name = name
-        #: Which one of several it is.
-        self.place = read_part(name)
         self.durability = durability
         self.window = window
         self.definition: Definition = window.definition
@@ -120,6 +119,11 @@ class Shard:
         self.live_queries = 0
         #: Who reads it as it stood at one version.
         self.snapshots: list[Copying] = []
+
+    @cached_property
+    def place(self) -> PartName | None:
+        """Which one of several it is."""
+        return read_part(self.name)
 
     def let_go(self) -> None:
         """Let the window go, which must go with this, its last reference. Again and again."""
