@@ -12,7 +12,9 @@ from langchain_core.embeddings import Embeddings
 
 from omendb_ws import errors, sync
 from omendb_ws.integrations.langchain import LiveRetriever, OmenVectorStore
-from tests.patience import UNHURRIED, wait_until
+from tests.client.proxy import Proxy
+from tests.patience import PATIENCE_SECONDS, UNHURRIED, wait_until
+from tests.server.raw import running
 
 PLACES = {"north": [0.0, 1.0], "east": [1.0, 0.0], "north-east": [0.8, 0.6], "south": [0.0, -1.0]}
 
@@ -184,3 +186,21 @@ def test_a_live_retriever_of_a_dropped_collection_says_so(db: sync.Client) -> No
         return False
 
     wait_until(is_refused)
+
+
+async def test_after_a_lost_connection_a_live_retriever_has_the_documents_of_now() -> None:
+    # In threads, as the server is on this loop.
+    async with running(**UNHURRIED) as server, Proxy(server.url) as proxy:
+        other = await asyncio.to_thread(sync.connect, server.url)
+        db = await asyncio.to_thread(sync.connect, proxy.url)
+        store = OmenVectorStore(db, "places", Compass(), capacity=10)
+        await store.aadd_texts(["north"])
+        retriever = store.as_live_retriever(k=1)
+        assert texts_of(await retriever.ainvoke("east")) == ["north"]
+        proxy.cut()
+        await OmenVectorStore(other, "places", Compass()).aadd_texts(["east"])
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while texts_of(await retriever.ainvoke("east")) != ["east"]:
+                pass
+        for close in (retriever.close, db.close, other.close):
+            await asyncio.to_thread(close)
