@@ -139,7 +139,12 @@ class Followed:
             raise Broken(f"rows from seq {gap} on stood before its first message")
 
     def time_us(self) -> int:
-        """What time it is for the log, by the clock of NATS, whatever this machine's says."""
+        """What time it is for the log, by the clock of NATS, whatever this machine's says.
+
+        It goes on from the last change; where there was none, it is that clock itself.
+        """
+        if not self.tracker.time_us:
+            return self.stored_ns // 1000
         return self.tracker.time_us + max(0, self.stored_ns - self.changed_ns) // 1000
 
     def needless_before(self, base: int) -> int | None:

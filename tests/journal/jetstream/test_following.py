@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,18 @@ def test_a_promoted_follower_admits_and_the_owner_before_it_follows(nats: NatsSe
         assert_same(last.window, again.window)
         again.log.close()
         last.following.close()
+
+
+def test_an_empty_collection_goes_on_by_the_clock_of_nats(nats: NatsServer) -> None:
+    """Without a change there is no time to go on from: it must not begin at 0."""
+    with stores(nats, "empty") as (one, two):
+        began_us = int(time.time() * 1e6)
+        create(one)
+        follower = follow(two)
+        assert follower.following.time_us() >= began_us
+        owner = follower.promote()
+        assert follower.following.time_us() >= began_us
+        owner.log.close()
 
 
 @pytest.mark.parametrize("held_at", ["send", "_answered"])
