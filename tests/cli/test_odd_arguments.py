@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from omendb_ws.cli import app
 from omendb_ws.sync import connect
 from tests.cli.here import Ran, run, server
+from tests.examples import examples
 
 #: ``serve`` has the flags of ``check-config``, and like the others would not end.
 ENDLESS = ("serve", "demo", "cluster start", "mcp")
@@ -111,7 +112,7 @@ def check(ran: Ran) -> None:
 
 
 @settings(
-    max_examples=150, deadline=None,
+    max_examples=examples(150), deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(words=lines())

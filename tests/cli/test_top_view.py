@@ -14,6 +14,7 @@ from omendb_ws.cli.output import age, plain, size, table
 from omendb_ws.cli.progress import Pace, clock
 from omendb_ws.cli.top_model import COLUMNS, HEADINGS, Model, columns_for, count
 from omendb_ws.cli.top_view import view
+from tests.examples import examples
 
 SERVER: dict[str, Any] = {
     "uptime_s": 4000.5, "rss_bytes": 123_456_789, "loop_lag_ms": 1.25, "queue_wait_ms": 0.0,
@@ -68,7 +69,7 @@ def test_whatever_is_shown_fits_the_terminal(columns: int, count: int, pressed: 
                               "s", "S", "left", "right", "r", "?", "j", "k", " ", "x", "\t"])),
     st.integers(0, 30), st.integers(30, 200), st.integers(5, 50),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_no_keys_bring_it_out_of_step(
     pressed: list[str], count: int, columns: int, lines: int
 ) -> None:

@@ -21,6 +21,7 @@ from omendb_ws.client.frames import Frame, Job
 from omendb_ws.client.rows import checked_rows, given_rows
 from omendb_ws.wire import binary, messages
 from omendb_ws.wire.limits import Limits
+from tests.examples import examples
 
 from .world import description
 
@@ -126,7 +127,7 @@ def test_the_row_that_is_no_list_of_numbers_is_named() -> None:
 # -- cutting ------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=examples(100), deadline=None, derandomize=True)
 @given(
     count=st.integers(1, 200),
     aim=st.integers(64, 4_000),

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from omendb_ws.cluster.agenda import TURN_SECONDS, Act, Agenda, Held
 from omendb_ws.cluster.members import GONE_SECONDS, Members
 from omendb_ws.cluster.placement import placed
+from tests.examples import examples
 
 NAMES = ["a", "b", "c", "d"]
 KEYS = ["k1", "k2", "k3"]
@@ -197,5 +198,7 @@ class Decisions(RuleBasedStateMachine):
         assert all(ticks <= 2 for ticks in self.doubled.values())
 
 
-Decisions.TestCase.settings = settings(max_examples=30, stateful_step_count=15, deadline=None)
+Decisions.TestCase.settings = settings(
+    max_examples=examples(30), stateful_step_count=15, deadline=None
+)
 TestDecisions = Decisions.TestCase

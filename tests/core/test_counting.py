@@ -20,6 +20,7 @@ from omendb_core.window import Window
 
 from tests.core.windows import COLUMNS, LIMITS, History, definition
 from tests.count_oracle import listed
+from tests.examples import examples
 from tests.filter_oracle import filters_for, metadata_for, passes
 
 TYPES: dict[str, ColumnType] = {"f": "f64", "i": "i64", "on": "bool", "text": "str"}
@@ -81,7 +82,7 @@ def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("sizes")
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_counts_of_rows_that_pass_are_those_of_each_row_in_turn(data: st.DataObject) -> None:
     # Few rows drawn, and each many times: so blocks and ties are many.

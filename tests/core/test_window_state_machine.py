@@ -25,6 +25,7 @@ from omendb_core.search.query import Answer, Query
 from omendb_core.window import Window
 
 from tests.core.variants import NUMPY, computing_with
+from tests.examples import examples
 from tests.filter_oracle import filters_for, passes
 from tests.oracle import Oracle
 
@@ -246,7 +247,7 @@ class WindowMachine(RuleBasedStateMachine):
 
 TestWindow = WindowMachine.TestCase
 TestWindow.settings = settings(
-    max_examples=120, stateful_step_count=30, deadline=None, derandomize=True
+    max_examples=examples(120), stateful_step_count=30, deadline=None, derandomize=True
 )
 
 

@@ -20,6 +20,7 @@ from omendb_ws.files import file_rows
 from omendb_ws.files.arrays import open_npy, open_vecs
 from omendb_ws.files.chunks import CutShort, FileError
 from omendb_ws.files.npy import open_ids
+from tests.examples import examples
 from tests.files.reading import Pipe, everything, opened
 
 DTYPES = ["<f4", ">f4", "<f8", ">f8", "<f2", ">f2", "i1", "u1", "<i2", ">i4", "<i8", ">u8"]
@@ -109,7 +110,7 @@ def test_bytes_behind_the_array_are_not_passed_over(tmp_path: Path, is_pipe: boo
 
 
 @given(st.integers(0, 79), st.integers(0, 255))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_flipped_byte_of_the_header_is_read_as_something_or_refused(at: int, byte: int) -> None:
     data = bytearray(npy_bytes(numbers(4, 4)))
     data[at] = byte

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from omendb_ws.files.chunks import Shape, WrittenRows
 from omendb_ws.files.fields import Fields
 from omendb_ws.files.jsonl import JsonlReader, JsonlWriter
+from tests.examples import examples
 from tests.files.reading import Pipe, everything, opened
 
 GOOD = b'{"id": 1, "vector": [1, 2.5], "metadata": {"price": 9}}\n'
@@ -257,7 +258,7 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=80))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_bytes_are_rows_or_bad_rows(data: bytes) -> None:
     with Pipe(GOOD + data) as pipe:
         reader = JsonlReader(pipe, "pipe", Fields())

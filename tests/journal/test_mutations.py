@@ -27,6 +27,7 @@ from omendb_ws.journal.local.inspecting import inspect
 from omendb_ws.journal.local.repairing import plan_repair
 from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
+from tests.examples import examples
 from tests.journal.logs import Pair, Settled, manifest, recovered
 
 NAMES = ("one", "other")
@@ -170,7 +171,7 @@ def is_same(window: Window, expected: Window) -> bool:
 
 
 @settings(
-    max_examples=200,
+    max_examples=examples(200),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -1,7 +1,7 @@
 """How much the state machines of shaped answers try.
 
-``make test`` always tries the same few dozen histories; ``SHAPED_RUNS=100`` a hundred times as
-many, others each time (``make torture``).
+``make test`` always tries the same few histories; ``SHAPED_RUNS=100`` a hundred times as many as
+are named, others each time (``make torture``).
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import os
 
 from hypothesis import HealthCheck, Phase, settings
 
+from tests.examples import examples
+
 TIMES = int(os.environ.get("SHAPED_RUNS", "0"))
 
 
-def runs(examples: int, steps: int, *, shrinks: bool = True) -> settings:
+def runs(histories: int, steps: int, *, shrinks: bool = True) -> settings:
     """``shrinks``: whether a history that fails is made shorter, which may take minutes."""
     return settings(
-        max_examples=examples * max(TIMES, 1),
+        max_examples=histories * TIMES if TIMES else examples(histories),
         stateful_step_count=steps,
         deadline=None,
         derandomize=not TIMES,

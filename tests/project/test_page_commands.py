@@ -22,6 +22,7 @@ import pytest
 from omendb_ws.access.keyring import Keyring, key_entry
 from omendb_ws.tenants.limits import TenantLimits
 from tests.access.jwt_making import pem
+from tests.project.demo import streaming_demo
 from tests.project.pages import ROOT, blocks, handwritten, page
 from tests.project.running import (
     DEFAULT_HTTP,
@@ -36,7 +37,7 @@ from tests.web.running_examples import running as running_example
 
 @pytest.fixture(scope="module")
 def demo_url() -> Iterator[str]:
-    with running("demo", "--seconds", "600") as url:
+    with streaming_demo() as url:
         yield url
 
 

@@ -17,6 +17,7 @@ import pytest
 
 import omendb_ws
 from omendb_ws.web import FILES
+from tests.project.demo import streaming_demo
 from tests.project.pages import blocks, handwritten, page
 from tests.project.running import (
     DEFAULT_HTTP,
@@ -24,13 +25,12 @@ from tests.project.running import (
     TIMEOUT_SECONDS,
     http_of,
     run_python,
-    running,
 )
 
 
 @pytest.fixture(scope="module")
 def demo_url() -> Iterator[str]:
-    with running("demo", "--seconds", "600") as url:
+    with streaming_demo() as url:
         yield url
 
 

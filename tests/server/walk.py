@@ -51,20 +51,38 @@ class Injector:
         self._within = within
         self.seen: dict[str, None] = {}
         self.has_raised = False
-        self.is_armed = False
+        self._is_armed = self._is_watching = False
         self._loop_thread = threading.get_ident()
         self._known: dict[CodeType, bool] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Threads that start in here, and this one, are watched."""
-        threading.setprofile(self._profile)
-        sys.setprofile(self._profile)
+        """Watch threads that start in here, or this one, which is the loop's: while armed."""
+        self._is_watching = True
+        if self.on != "loop":
+            threading.setprofile(self._profile)
+        self._watch_loop()
         try:
             yield
         finally:
+            self._is_watching = False
             threading.setprofile(None)
             sys.setprofile(None)
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether calls are noted, and one may fail. Set on the loop's thread."""
+        return self._is_armed
+
+    @is_armed.setter
+    def is_armed(self, value: bool) -> None:
+        self._is_armed = value
+        self._watch_loop()
+
+    def _watch_loop(self) -> None:
+        """Each call that is watched costs as much as itself: none that need not be."""
+        if self.on == "loop" and self._is_watching:
+            sys.setprofile(self._profile if self._is_armed else None)
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -76,7 +94,7 @@ class Injector:
             self.is_armed = was_armed
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
-        if event != "call" or not self.is_armed or self.has_raised:
+        if event != "call" or not self._is_armed or self.has_raised:
             return
         before = frame.f_back
         if before is None or not (self._is_ours(frame.f_code) and self._is_ours(before.f_code)):

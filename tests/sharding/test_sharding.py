@@ -25,6 +25,7 @@ from omendb_ws.sharding.routing import Layout
 from omendb_ws.sharding.splitting import rows_at
 from omendb_ws.wire.counts import counted_all, counted_by
 from omendb_ws.wire.messages import Found, Results
+from tests.examples import examples
 
 SHARDS = st.integers(1, 64)
 
@@ -125,7 +126,7 @@ def _answer(found: list[Hits], k: int, version: int) -> Results:
     return Results(version, np.array([len(one.seqs) for one in cut], np.uint32), hits)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(cases())
 def test_merged_answers_are_those_of_the_union(
     case: tuple[list[list[Hits]], int, Order | None, int],

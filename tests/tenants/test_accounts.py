@@ -16,6 +16,7 @@ from omendb_ws.telemetry.metrics import TenantNumbers
 from omendb_ws.tenants.account import Account, Meter
 from omendb_ws.tenants.accounts import OTHERS, Accounts
 from omendb_ws.tenants.limits import Limits, TenantLimits
+from tests.examples import examples
 
 
 class Clock:
@@ -47,7 +48,7 @@ def others(table: Accounts) -> TenantNumbers:
 # -- rates ----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     rate=st.floats(0.5, 1e5),
     asked=st.lists(st.tuples(st.integers(1, 500), st.floats(0, 3)), min_size=1, max_size=60),

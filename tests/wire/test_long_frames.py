@@ -22,6 +22,7 @@ from omendb_ws.wire.long_metadata import load_rows
 from omendb_ws.wire.long_text import most_containers
 from omendb_ws.wire.messages import Add, Refusal, Search
 from omendb_ws.wire.opcodes import HEADER
+from tests.examples import examples
 
 from .plain import same
 from .test_long_text import drained
@@ -85,7 +86,7 @@ OBJECTS = st.dictionaries(st.text(max_size=4), VALUES, max_size=3)
 METADATA = st.lists(st.none() | OBJECTS, min_size=1, max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(metadata=METADATA, piece=st.integers(1, 80), ids=st.booleans(), columns=st.booleans())
 def test_adds(metadata: list[Any], piece: int, *, ids: bool, columns: bool) -> None:
     count = len(metadata)

@@ -18,6 +18,7 @@ from omendb_ws.wire import long_json, long_rows, long_text, rows, text
 from omendb_ws.wire.limits import Limits
 from omendb_ws.wire.long_json import MAX_LEVELS, NotJson, load
 from omendb_ws.wire.messages import Add, Refusal, Update
+from tests.examples import examples
 
 from .plain import same
 
@@ -174,7 +175,7 @@ def messages(draw: Any) -> str:
 
 
 @given(messages(), PIECES)
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_same_in_pieces(message: str, piece: int) -> None:
     check_same(message, piece)
 

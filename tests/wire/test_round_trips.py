@@ -16,6 +16,7 @@ from omendb_ws.wire import messages as m
 from omendb_ws.wire.hits import dumps, metadata_texts
 from omendb_ws.wire.limits import Limits
 from omendb_ws.wire.opcodes import KINDS, OPS
+from tests.examples import examples
 
 from .by_hand import frame
 from .plain import same
@@ -24,7 +25,7 @@ LIMITS = Limits()
 bounded = settings(
     deadline=None,
     derandomize=True,
-    max_examples=150,
+    max_examples=examples(150),
     suppress_health_check=[HealthCheck.too_slow],
 )
 U32 = st.integers(0, 2**32 - 1)

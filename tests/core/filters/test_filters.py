@@ -19,6 +19,7 @@ from omendb_core.model.types import ColumnType
 from omendb_core.rows.columns import Columns
 from omendb_core.rows.metadata import from_metadata
 
+from tests.examples import examples
 from tests.filter_oracle import arithmetic_for, filters_for, metadata_for, passes
 
 COLUMNS: dict[str, ColumnType] = {
@@ -73,7 +74,7 @@ def test_a_column_that_is_not_declared_is_answered_with_those_that_are() -> None
 # -- against the oracle -----------------------------------------------------------------------
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=examples(400), deadline=None, derandomize=True)
 @given(filters_for(COLUMNS), st.lists(metadata_for(COLUMNS), min_size=1, max_size=40))
 @example({"stock": {"$lt": 0}}, [{"stock": None}])
 @example({"stock": {"$lte": -3.5}}, [{"stock": -4}, {"stock": -3}])
@@ -94,7 +95,7 @@ def test_masks_equal_the_oracle_for_all_rows_and_for_some(
     assert evaluate(filter_, columns, backwards[:0]).tolist() == []
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(
     arithmetic_for({"price": "f64", "msrp": "f64", "stock": "i64"}),
     st.lists(metadata_for(COLUMNS), min_size=1, max_size=20),
@@ -125,7 +126,7 @@ def test_the_mask_does_not_depend_on_where_blocks_end(
     assert hits(document, rows) == whole
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(filters_for(COLUMNS), filters_for(COLUMNS))
 def test_equal_canonical_texts_pass_the_same_rows_and_order_does_not_matter(
     one: dict[str, Any], other: dict[str, Any]

@@ -12,6 +12,8 @@ from omendb_core.filters import value_sets
 from omendb_core.filters.value_sets import BYTES_A_VALUE, ValueSet
 from omendb_core.model.types import NULL_INTEGER
 
+from tests.examples import examples
+
 integers = st.one_of(
     st.integers(-(2**53) + 1, 2**53 - 1),
     st.integers(-50, 50),
@@ -22,7 +24,7 @@ numbers = st.one_of(
 ).map(lambda number: number + 0.0)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(
     st.one_of(
         st.tuples(st.just("i8"), st.sets(integers, min_size=1, max_size=60), st.lists(integers)),

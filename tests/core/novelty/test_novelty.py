@@ -19,6 +19,7 @@ from omendb_core.rows.ring import Ring
 from omendb_core.scan.choice import choose
 from omendb_core.window import Window
 
+from tests.examples import examples
 from tests.filter_oracle import filters_for, metadata_for, passes
 from tests.oracle import Oracle, Row
 from tests.oracle.numbers import score
@@ -146,7 +147,7 @@ STEPS = st.one_of(
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.sampled_from(["cosine", "dot", "l2"]),
     st.sampled_from(["auto", "u64", "str"]),

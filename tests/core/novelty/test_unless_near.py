@@ -21,6 +21,7 @@ from omendb_core.novelty.unless_near import UnlessNear
 from omendb_core.scan.choice import choose, names
 from omendb_core.window import Window
 
+from tests.examples import examples
 from tests.filter_oracle import filters_for, metadata_for, passes
 from tests.oracle import Oracle
 from tests.oracle.numbers import f32, score, stored
@@ -112,7 +113,7 @@ def adds(draw: st.DrawFn) -> list[Any]:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     st.sampled_from(["cosine", "dot", "l2"]),
     st.sampled_from(["auto", "u64", "str"]),

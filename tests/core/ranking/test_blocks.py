@@ -15,6 +15,7 @@ from omendb_core.ranking.limits import Scored
 from omendb_core.ranking.rank_parser import expression_of
 from omendb_core.rows.extremes import Extremes
 
+from tests.examples import examples
 from tests.oracle.strategies import expressions
 
 from .test_limits import COLUMNS, COUNT, filled
@@ -58,7 +59,7 @@ def assert_not_above(document: Any, rng: np.random.Generator, blocks: Blocks) ->
     start=st.sampled_from([0, 1, 64, 128, 150]),
     rows=st.sampled_from([1, 7, 64, 128, 300]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_no_value_is_above(document: Any, seed: int, start: int, rows: int) -> None:
     assert_highest(document, seed, start, COUNT, rows)
 

@@ -22,6 +22,7 @@ from tests.core.ranking.expressions import (
     rows_of,
     score_of,
 )
+from tests.examples import examples
 
 SAMPLES = 12
 ROWS = 6
@@ -77,7 +78,7 @@ def between(least: np.float32, most: np.float32) -> F32:
     return np.clip(some, least, most) + np.float32(0)
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=examples(1000), deadline=None, derandomize=True)
 @given(expressions(("$score",)), st.integers(0, 2**32), st.integers(1, ROWS))
 def test_no_value_is_outside_of_its_bounds(document: Any, seed: int, count: int) -> None:
     random = Random(seed)
@@ -178,7 +179,7 @@ def test_rows_that_are_null_for_certain_have_no_bounds() -> None:
 
 
 @pytest.mark.parametrize("metric", SCORES)
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 @given(expressions(("$score",)), st.integers(0, 2**32))
 def test_no_score_below_the_reach_lifts_a_row_to_the_floor(
     metric: Metric, document: Any, seed: int

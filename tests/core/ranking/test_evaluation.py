@@ -23,6 +23,7 @@ from tests.core.ranking.expressions import (
     score_of,
     value,
 )
+from tests.examples import examples
 
 Row = dict[str, Any]
 
@@ -49,7 +50,7 @@ def naively(document: Any, rows: list[Row], of_scores: F32, of_ages: F64) -> F64
     return np.array([np.nan if one is None else one for one in found])
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=examples(400), deadline=None, derandomize=True)
 @given(expressions(), st.integers(0, 2**32))
 def test_values_are_those_of_arithmetic_done_naively(document: Any, seed: int) -> None:
     random = Random(seed)
@@ -80,7 +81,7 @@ def test_of_two_zeros_the_first_is_the_least_and_the_greatest(document: Any) -> 
     assert bits(found) == bits(naively(document, rows, of_scores, of_scores.astype(np.float64)))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60), deadline=None, derandomize=True)
 @given(expressions(), st.integers(1, 9))
 def test_values_do_not_depend_on_where_blocks_end(document: Any, block: int) -> None:
     random = Random(block)

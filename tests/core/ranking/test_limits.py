@@ -15,6 +15,7 @@ from omendb_core.ranking.limits import Limits, Scored
 from omendb_core.ranking.rank_parser import expression_of
 from omendb_core.rows.columns import Columns
 
+from tests.examples import examples
 from tests.oracle.strategies import expressions
 
 COLUMNS: dict[str, ColumnType] = {"price": "f64", "stock": "i64", "new": "bool", "kind": "str"}
@@ -61,7 +62,7 @@ def assert_limited(document: Any, rng: np.random.Generator, columns: Columns) ->
     return most
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(document=expressions(tuple(COLUMNS.items())), seed=st.integers(0, 2**32 - 1))
 def test_no_value_is_above_its_limit(document: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)

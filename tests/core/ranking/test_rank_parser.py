@@ -26,6 +26,8 @@ from omendb_core.ranking.tree import (
     Score,
 )
 
+from tests.examples import examples
+
 COLUMNS: dict[str, ColumnType] = {
     "price": "f64",
     "stock": "i64",
@@ -315,7 +317,7 @@ anything: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@settings(max_examples=examples(1500), deadline=None, derandomize=True)
 @given(anything, st.booleans())
 def test_any_document_is_an_expression_or_refused_with_its_path(document: Any, live: bool) -> None:
     said, found = "", None

@@ -15,6 +15,7 @@ from omendb_core.rows.ring import Ring
 from omendb_core.rows.shadow import Shadow
 
 from tests.core.variants import NUMPY, VARIANTS, computing_with
+from tests.examples import examples
 
 pytestmark = pytest.mark.skipif(not native.is_there, reason="there is no C extension here")
 
@@ -70,7 +71,7 @@ def same(one: Rows, other: Rows) -> None:
     seed=st.integers(0, 2**32),
     steps=st.integers(1, 12),
 )
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 def test_any_history_of_adds_and_deaths_leaves_the_same_rows(
     variant: str, kind: IdKind, hashes: int | None, capacity: int, seed: int, steps: int
 ) -> None:

@@ -23,6 +23,7 @@ from omendb_core.model.types import (
 from omendb_core.rows.columns import TEXT_OVERHEAD_BYTES, Columns
 from omendb_core.rows.metadata import check_columns, from_metadata, merge
 
+from tests.examples import examples
 from tests.filter_oracle import VALUES, metadata_for
 
 COLUMNS: dict[str, ColumnType] = {"price": "f64", "stock": "i64", "new": "bool", "kind": "str"}
@@ -46,7 +47,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(steps, st.data())
 def test_columns_hold_what_a_list_of_dicts_holds(batches: list[dict[int, Row]], data: Any) -> None:
     columns = Columns(COLUMNS, CAPACITY)
@@ -263,7 +264,7 @@ def test_metadata_makes_typed_columns_of_declared_keys_alone() -> None:
         max_size=6,
     ),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_values_of_a_batch_are_what_they_are_one_by_one(name: str, values: list[Any]) -> None:
     """Batches whose values are all of the right types are made without looking at each alone."""
     alone: list[Column | None] = []

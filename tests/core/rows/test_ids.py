@@ -19,11 +19,12 @@ from omendb_core.rows.ring import Ring
 from omendb_core.rows.u64_ids import TableIds, TwoTableIds
 
 from tests.core.variants import each_engine
+from tests.examples import examples
 
 __all__ = ["each_engine"]
 pytestmark = pytest.mark.usefixtures("engine")
 
-KINDS: list[IdKind] = ["u64", "str", "auto"]
+KINDS: tuple[IdKind, ...] = ("u64", "str", "auto")
 
 
 class Rows:
@@ -101,8 +102,10 @@ POOLS: dict[IdKind, list[Any]] = {
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[IdKind, int, list[tuple[str, Any]]]:
-    kind = draw(st.sampled_from(KINDS))
+def histories(
+    draw: st.DrawFn, kinds: tuple[IdKind, ...] = KINDS
+) -> tuple[IdKind, int, list[tuple[str, Any]]]:
+    kind = draw(st.sampled_from(kinds))
     capacity = draw(st.sampled_from([1, 2, 3, 4, 5, 8, 13]))
     pool = draw(st.sampled_from([POOLS[kind], POOLS[kind][:6], POOLS[kind][: capacity + 1]]))
     batch = st.lists(
@@ -118,7 +121,7 @@ def histories(draw: st.DrawFn) -> tuple[IdKind, int, list[tuple[str, Any]]]:
     return kind, capacity, draw(st.lists(step, min_size=1, max_size=25))
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=examples(400), deadline=None, derandomize=True)
 @given(histories())
 def test_ids_find_what_a_dict_finds_after_any_history(
     history: tuple[IdKind, int, list[tuple[str, Any]]],
@@ -135,8 +138,8 @@ def test_string_ids_whose_hashes_are_the_same_are_told_apart(
         "omendb_core.rows.ids._hashed", lambda text: sum(text.encode()) % hashes - 1
     )
 
-    @settings(max_examples=300, deadline=None, derandomize=True)
-    @given(histories().filter(lambda history: history[0] == "str"))
+    @settings(max_examples=examples(300), deadline=None, derandomize=True)
+    @given(histories(kinds=("str",)))
     def alike(history: tuple[IdKind, int, list[tuple[str, Any]]]) -> None:
         play(*history)
 
@@ -372,7 +375,7 @@ def test_ids_of_the_wrong_kind_are_refused() -> None:
             make_ids(kind, Ring(2, 1)).assign(slots, 1, None)  # type: ignore[arg-type]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(st.lists(st.sampled_from([0, 1, 2, 5, 2**63, 2**64 - 1]), max_size=7), st.booleans())
 def test_the_first_duplicate_is_the_first_id_that_was_there_before(
     ids: list[int], texts: bool

@@ -10,6 +10,8 @@ from omendb_core.model.packed import PackedPayloads, packed
 from omendb_core.rows import payloads as room
 from omendb_core.rows.payloads import Payloads
 
+from tests.examples import examples
+
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +54,7 @@ BATCHES = st.lists(
 
 
 @pytest.mark.usefixtures("small_blocks")
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(BATCHES, st.booleans())
 def test_payloads_hold_what_a_dict_holds(
     batches: list[dict[int, bytes | None]], compacts: bool
@@ -144,7 +146,7 @@ def test_a_batch_is_a_sequence_of_its_payloads() -> None:
 
 
 @pytest.mark.usefixtures("small_blocks")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.dictionaries(st.integers(0, 7), st.binary(min_size=1, max_size=9)), max_size=20))
 def test_what_is_kept_stays_as_it_was_whatever_is_written_and_cleaned(
     batches: list[dict[int, bytes]],

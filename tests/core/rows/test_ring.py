@@ -10,6 +10,8 @@ from omendb_core.model.types import F32
 from omendb_core.rows.ring import Ring, pack, unpack, words_for
 from omendb_core.rows.shadow import Shadow
 
+from tests.examples import examples
+
 
 def rows(seqs: range, dim: int = 3) -> F32:
     """Rows that say which seq they are."""
@@ -99,7 +101,7 @@ class RingMachine(RuleBasedStateMachine):
 
 
 RingMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, derandomize=True
+    max_examples=examples(60), stateful_step_count=25, deadline=None, derandomize=True
 )
 TestRingAgainstADict = RingMachine.TestCase
 

@@ -32,6 +32,7 @@ from tests.core.hard_data import (
     rows_of,
     some_of,
 )
+from tests.examples import examples
 
 pytestmark = pytest.mark.skipif(not native.is_there, reason="there is no C extension here")
 
@@ -302,7 +303,7 @@ def streams(draw: st.DrawFn) -> tuple[Ring, Metric, F32, int]:
     return ring, metric, queries, draw(st.integers(1, 50))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(streams(), st.floats(0.05, 1))
 def test_whatever_follows_whatever_the_answers_are_exact(
     stream: tuple[Ring, Metric, F32, int], share: float

@@ -9,6 +9,7 @@ from omendb_core.scan.candidates import kth_largest, near_kth_largest, newest_of
 from omendb_core.scoring import score
 
 from tests.core.hard_data import CASES, make_ring, normal, rows_of, some_of
+from tests.examples import examples
 
 
 def assert_bounds_hold(metric: Metric, queries: F32, rows: F32) -> None:
@@ -62,7 +63,7 @@ def test_every_bound_holds_between_any_two_magnitudes(row_scale: float, query_sc
         )
     ),
 )
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 def test_every_bound_holds_for_any_floats(metric: Metric, vectors: F32) -> None:
     assert_bounds_hold(metric, vectors[:2], vectors[2:])
 
@@ -136,7 +137,7 @@ def test_the_quick_kth_largest_is_never_above_the_true_one(columns: int) -> None
     hnp.arrays(np.float32, (3, 9), elements=st.sampled_from([0.0, 1.0, 2.0, 3.0])),
     hnp.arrays(np.float32, (3, 9), elements=st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0])),
 )
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=examples(400), deadline=None, derandomize=True)
 def test_no_tie_is_dropped_that_could_be_in_the_answer(k: int, lower: F32, width: F32) -> None:
     ks = np.full(3, k)
     upper = lower + width

@@ -18,6 +18,7 @@ from omendb_core.scoring.functions import log2
 
 from tests.core.hard_data import CASES, give_shadow, make_ring, normal, rows_of, some_of
 from tests.core.native.test_native import frozen
+from tests.examples import examples
 
 NOW = 1.8e9
 
@@ -259,7 +260,7 @@ def test_equal_ranks_are_ordered_by_seq_alone() -> None:
         assert found.ranks.tolist() == [2.0] * 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_any_small_window_is_answered_by_definition(data: st.DataObject) -> None:
     seed = data.draw(st.integers(0, 2**32 - 1))

@@ -12,6 +12,7 @@ from omendb_core.scoring import score
 
 from tests.core import exact
 from tests.core.variants import each_variant
+from tests.examples import examples
 
 pytestmark = pytest.mark.usefixtures("variant")
 __all__ = ["each_variant"]
@@ -104,7 +105,7 @@ def test_chosen_rows_score_as_their_copies_do(metric: Metric, dim: int) -> None:
         )
     ),
 )
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 def test_a_score_is_the_rounded_true_sum_up_to_the_error_of_its_float64_sum(
     metric: Metric, pair: F32
 ) -> None:

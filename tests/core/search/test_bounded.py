@@ -17,6 +17,7 @@ from omendb_core.search.query import Answer, Query
 from omendb_core.window import Window
 
 from tests.core.windows import COLUMNS
+from tests.examples import examples
 from tests.oracle.strategies import expressions
 
 ROWS, CAPACITY, DIM = 1200, 900, 6
@@ -90,7 +91,7 @@ WINDOWS = {metric: filled(metric, seed) for seed, metric in enumerate(METRICS)}
 
 @pytest.mark.usefixtures("_small")
 @settings(
-    max_examples=150,
+    max_examples=examples(150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -18,6 +18,8 @@ from omendb_core.search.query import Query
 from omendb_core.search.search import search_in_pieces
 from omendb_core.window import Window
 
+from tests.examples import examples
+
 from .test_shaped import AT, COLUMNS, filled
 
 ORDERS: list[Order | None] = [
@@ -52,7 +54,7 @@ def parted(levels: list[Any], count: int) -> list[int]:
     return [place for some in found if some is not None for place in some.tolist()]
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(deadline=None, max_examples=examples(200), derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=90), st.data())
 def test_places_come_out_best_first_however_they_are_parted(
     rows: list[tuple[int, int]], data: st.DataObject

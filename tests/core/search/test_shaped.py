@@ -22,6 +22,7 @@ from omendb_core.window import Window
 
 from tests.core.exact import normalised, score_of
 from tests.core.windows import COLUMNS
+from tests.examples import examples
 
 AT = 50.0
 
@@ -161,7 +162,7 @@ def shapes(draw: st.DrawFn, metric: Metric, k: int) -> Shape:
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_an_answer_is_what_the_text_says(metric: Metric, data: st.DataObject) -> None:
     window = filled(metric, data.draw(st.integers(1, 120)), data.draw(st.integers(0, 2**32 - 1)))
     k = data.draw(st.integers(1, 12))
@@ -305,7 +306,7 @@ def test_shaped_and_plain_queries_share_a_call() -> None:
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_searches_that_share_a_scan_answer_as_they_do_alone(
     metric: Metric, data: st.DataObject
 ) -> None:

@@ -18,6 +18,7 @@ from omendb_core.standing.exclusions import Exclusions
 from omendb_core.standing.table import StandingQuery
 
 from tests.core.standing.streams import Stream
+from tests.examples import examples
 
 NUMBERS = st.sampled_from([0, 1, 2, 3, 2**32, 2**63, 2**64 - 1])
 
@@ -78,7 +79,7 @@ class ExclusionsMachine(RuleBasedStateMachine):
 
 TestExclusions = ExclusionsMachine.TestCase
 TestExclusions.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True
+    max_examples=examples(60), stateful_step_count=30, deadline=None, derandomize=True
 )
 
 

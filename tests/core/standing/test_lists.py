@@ -12,6 +12,8 @@ from omendb_core.standing import keys, ordered_keys
 from omendb_core.standing.keys import offsets_of
 from omendb_core.standing.lists import ORDERED, PLAIN, KeyKind, Keys, Lists
 
+from tests.examples import examples
+
 
 class ListsMachine(RuleBasedStateMachine):
     @initialize(most_k=st.sampled_from([1, 2, 4]))
@@ -127,12 +129,12 @@ class ListsMachine(RuleBasedStateMachine):
 
 TestLists = ListsMachine.TestCase
 TestLists.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True
+    max_examples=examples(60), stateful_step_count=30, deadline=None, derandomize=True
 )
 
 
 @pytest.mark.skipif(not native.is_there, reason="there is no extension")
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 @given(st.integers(0, 2**32), st.sampled_from([PLAIN, ORDERED]), st.integers(1, 5))
 def test_the_extension_inserts_and_publishes_as_numpy_does(
     seed: int, kind: KeyKind, most_k: int

@@ -22,6 +22,7 @@ from omendb_core.standing import live_lists, matcher, matching, orders, renewals
 from omendb_core.standing.table import StandingQuery
 
 from tests.core.standing.streams import DIM, START_US, Stream
+from tests.examples import examples
 
 COLUMNS: dict[str, ColumnType] = {"t": "f64", "n": "i64", "b": "bool", "g": "str"}
 START = START_US / 1e6
@@ -185,5 +186,5 @@ class ShapedMachine(RuleBasedStateMachine):
 
 TestShaped = ShapedMachine.TestCase
 TestShaped.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=examples(80), stateful_step_count=40, deadline=None, derandomize=True
 )

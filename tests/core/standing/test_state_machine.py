@@ -23,6 +23,7 @@ from omendb_core.standing.table import StandingQuery
 
 from tests.core.test_window_state_machine import COLUMNS, WindowMachine, f32_matrix
 from tests.core.test_window_state_machine import vector as any_vector
+from tests.examples import examples
 from tests.filter_oracle import filters_for
 
 #: float32 values, as the oracle takes them
@@ -172,5 +173,5 @@ class LiveMachine(WindowMachine):
 
 TestLive = LiveMachine.TestCase
 TestLive.settings = settings(
-    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=examples(120), stateful_step_count=40, deadline=None, derandomize=True
 )

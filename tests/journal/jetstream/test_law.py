@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from omendb_ws.journal.jetstream.followed import Followed
 from omendb_ws.journal.jetstream.records import Assembler, Broken, term_messages
+from tests.examples import examples
 from tests.journal.jetstream.messages import LIMITS, add, first_message, message
 
 
@@ -105,7 +106,7 @@ class Log(RuleBasedStateMachine):
 
 
 TestLaw = Log.TestCase
-TestLaw.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestLaw.settings = settings(max_examples=examples(40), stateful_step_count=25, deadline=None)
 
 
 def test_a_deposed_owner_that_goes_on_behind_the_fence_counts_for_nobody() -> None:

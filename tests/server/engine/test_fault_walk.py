@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(1200)
 #: Whether every call fails once (``FAULT_WALK=all``, ``make torture``), or one of EVERY: requests
 #: share most of their calls, and each leaves out others.
 IS_WHOLE = os.environ.get("FAULT_WALK") == "all"
-EVERY = 3
+EVERY = 5
 
 V, ELSEWHERE = [1.0, 0.0], [-1.0, 1.0]
 ROW = {"id": 9, "vector": V, "metadata": {"price": 3.0, "x": 1}}

@@ -24,6 +24,7 @@ from omendb_ws.http.encodings import Accepted, accepted
 from omendb_ws.http.routes import Policy, Reply, decide, token_of
 from omendb_ws.telemetry.exposition import Page
 from omendb_ws.web import FILES, load
+from tests.examples import examples
 
 UPGRADE = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 OPEN_POLICY = Policy(is_open=True)
@@ -390,7 +391,7 @@ def test_programs_send_no_origin_and_may_connect() -> None:
 
 
 @given(st.text(max_size=40))
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(deadline=None, max_examples=examples(200), derandomize=True)
 def test_no_text_as_a_host_breaks_the_parser_or_is_loopback_by_accident(text: str) -> None:
     parsed = parse_host(text)
     if parsed is not None:
@@ -406,7 +407,7 @@ _LABELS = st.lists(st.from_regex(r"[a-z]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=Tr
 
 
 @given(_LABELS, st.sampled_from(["http", "https"]), st.integers(1, 65_535))
-@settings(deadline=None, max_examples=100, derandomize=True)
+@settings(deadline=None, max_examples=examples(100), derandomize=True)
 def test_an_origin_reads_the_same_after_it_was_written(
     labels: list[str], scheme: str, port: int
 ) -> None:

@@ -34,6 +34,7 @@ from omendb_ws.runtime import by_turns
 from omendb_ws.sessions.subscriptions import ending
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
+from tests.examples import examples
 from tests.patience import eventually
 from tests.server.live_view import views_of
 from tests.server.raw import Clock, Raw, batch, client, engine_held, queued, running, settings
@@ -481,7 +482,7 @@ class BeginningMachine(LawMachine):
 
 TestLawOfBeginning = BeginningMachine.TestCase
 TestLawOfBeginning.settings = hypothesis_settings(
-    max_examples=25,
+    max_examples=examples(25),
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

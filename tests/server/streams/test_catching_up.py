@@ -22,6 +22,7 @@ from omendb_ws.engine.streams.standing_queries import StandingQueries
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
+from tests.examples import examples
 from tests.patience import eventually
 from tests.server.live_view import Matched, sub_of, view_of
 from tests.server.raw import Raw, batch, client, engine_held, queued, rows, running, with_keys
@@ -223,7 +224,7 @@ class CatchingUpMachine(LawMachine):
 
 TestLawOfCatchingUp = CatchingUpMachine.TestCase
 TestLawOfCatchingUp.settings = hypothesis_settings(
-    max_examples=25,
+    max_examples=examples(25),
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

@@ -12,6 +12,7 @@ from omendb_ws.engine.model.shares import SLACK_US, Shares
 from omendb_ws.engine.model.ticket import Lane
 from omendb_ws.engine.streams.lane_turns import LaneTurns
 from omendb_ws.tenants.share import TenantShare
+from tests.examples import examples
 from tests.server.engine.test_shares import lanes_of
 
 LANES = st.integers(0, 5)
@@ -79,7 +80,7 @@ class TurnsMachine(RuleBasedStateMachine):
 
 TestTurns = TurnsMachine.TestCase
 TestTurns.settings = hypothesis_settings(
-    max_examples=60, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=examples(60), stateful_step_count=40, deadline=None, derandomize=True
 )
 
 

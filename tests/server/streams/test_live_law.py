@@ -27,6 +27,7 @@ from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Live, Results, Rows
 from tests.core.test_window_state_machine import COLUMNS, TTL_SECONDS, metadata
 from tests.core.test_window_state_machine import vector as any_vector
+from tests.examples import examples
 from tests.filter_oracle import filters_for, passes
 from tests.oracle import Oracle
 from tests.patience import eventually
@@ -488,7 +489,7 @@ def views_of_move(raw: Raw, reply: Results, view: View) -> list[View]:
 
 TestLaw = LawMachine.TestCase
 TestLaw.settings = hypothesis_settings(
-    max_examples=80,
+    max_examples=examples(80),
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

@@ -18,6 +18,7 @@ from omendb_core.model.errors import BadRequest, Exists, Quota
 
 from omendb_ws.http.api.by_count import ByCount
 from omendb_ws.http.api.idempotency import KEY_BYTES, Answer, Keys, Owner, check_key, fingerprint
+from tests.examples import examples
 from tests.server.raw import Clock
 
 ANNA = Owner("acme", "anna", "e1")
@@ -316,7 +317,7 @@ class Counts(RuleBasedStateMachine):
 
 
 TestCounts = Counts.TestCase
-TestCounts.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestCounts.settings = settings(max_examples=examples(30), stateful_step_count=30, deadline=None)
 
 
 class Requests(RuleBasedStateMachine):
@@ -389,4 +390,4 @@ class Requests(RuleBasedStateMachine):
 
 
 TestRequests = Requests.TestCase
-TestRequests.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestRequests.settings = settings(max_examples=examples(40), stateful_step_count=40, deadline=None)
