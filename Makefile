@@ -108,6 +108,8 @@ SHAPED := $(addprefix tests/,core/search/test_shaped_hard_data.py core/search/te
 FUZZ_SECONDS ?= 1200
 torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz test-s3 test-integrations
 	$(BIN)/python -m tests.torture.kill --rounds 500
+	EXAMPLES=all $(BIN)/python -m pytest --timeout 3600 -m hypothesis
+	EXAMPLES=all $(BIN)/python -m pytest --timeout 3600 tests/core/native/test_native_builds.py
 	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
 	CLUSTER_ROUNDS=200 CLUSTER_NODE_ROUNDS=400 CLUSTER_SERVER_ROUNDS=100 \
 		$(BIN)/python -m pytest --timeout 7200 tests/server/cluster/test_rounds.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -238,6 +239,9 @@ def _keys(model: Model, news: asyncio.Event) -> Iterator[None]:
             news.set()
 
         loop.add_reader(terminal, read)
+        # uvloop makes non-blocking what it watches, and pictures go to the same open terminal: a
+        # write that a slow one has no room for would fail instead of waiting.
+        os.set_blocking(terminal, True)
         try:
             yield
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from omendb_ws.cli import app
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
+from tests.cli import commands
 from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import settings
 
@@ -76,6 +79,18 @@ def run(*arguments: object, input: bytes | None = None, **variables: str) -> Ran
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return Ran(done.exit_code, done.stdout, done.stderr, done.stdout_bytes)
+
+
+def omendb_ws(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`commands.omendb_ws` in this process, for what no process is needed for; servers have one."""
+    if arguments[:1] in (("serve",), ("demo",)):
+        return commands.omendb_ws(*arguments, **variables)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("OMENDB_"):
+                patch.delenv(name)
+        ran = run(*arguments, **variables)
+    return subprocess.CompletedProcess(list(arguments), ran.code, ran.out, ran.err)
 
 
 class Runs:

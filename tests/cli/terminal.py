@@ -59,6 +59,11 @@ class Terminal:
         os.write(self._leader, keys)
 
     @property
+    def makes_writers_wait(self) -> bool:
+        """Whether who writes to it when it is full waits, as the command found it, or fails."""
+        return os.get_blocking(self._follower)
+
+    @property
     def text(self) -> str:
         """What is on the screen."""
         return "\n".join(line.rstrip() for line in self.screen.display)
@@ -90,6 +95,7 @@ class Terminal:
         while self._read(0.0):
             pass
         assert termios.tcgetattr(self._follower) == self.before, "the terminal is not as it was"
+        assert self.makes_writers_wait
         return int(self.process.returncode)
 
     def close(self) -> None:

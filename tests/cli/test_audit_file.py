@@ -12,7 +12,8 @@ import pytest
 
 from omendb_ws.sync import connect
 
-from .commands import omendb_ws, serving
+from .commands import serving
+from .here import omendb_ws
 
 COMMANDS = [["check-config"], ["serve", "--port", "0"]]
 

@@ -19,7 +19,9 @@ from omendb_ws.cli.serve import BLAS_VARIABLES
 from omendb_ws.node.config import Settings
 from omendb_ws.node.settings_sources import flag
 from tests.certificates import make_certificate
-from tests.cli.commands import environment, omendb_ws, serving
+from tests.cli import commands
+from tests.cli.commands import environment, serving
+from tests.cli.here import omendb_ws
 from tests.patience import PATIENCE_SECONDS
 
 COMMANDS = [
@@ -47,7 +49,7 @@ def python(code: str, **variables: str) -> str:
 
 
 def test_the_version_names_the_kernel_and_the_event_loop() -> None:
-    finished = omendb_ws("--version", OMENDB_EVENT_LOOP="asyncio")
+    finished = commands.omendb_ws("--version", OMENDB_EVENT_LOOP="asyncio")
     assert finished.returncode == 0
     assert finished.stdout.startswith("omendb-ws ")
     assert finished.stdout.endswith(f"(kernel {scan.names()[0]}, event loop asyncio)\n")
@@ -56,7 +58,7 @@ def test_the_version_names_the_kernel_and_the_event_loop() -> None:
 
 @pytest.mark.parametrize("name", ["OMENDB_EVENT_LOOP", "OMENDB_KERNEL"])
 def test_a_kernel_or_event_loop_that_is_not_there_is_one_line(name: str) -> None:
-    finished = omendb_ws("--version", **{name: "warp"})
+    finished = commands.omendb_ws("--version", **{name: "warp"})
     assert finished.returncode == 2
     assert finished.stdout == ""
     (line,) = finished.stderr.splitlines()

@@ -17,7 +17,8 @@ from omendb_ws.journal.local.files import LocalFiles
 from omendb_ws.journal.local.plans import Plan
 from omendb_ws.journal.local.tracker import Tracker
 from omendb_ws.sync import connect
-from tests.cli.commands import omendb_ws, serving
+from tests.cli.commands import serving
+from tests.cli.here import omendb_ws
 
 
 def filled(data_dir: Path, *names: str) -> None:

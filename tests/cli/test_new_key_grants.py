@@ -16,7 +16,7 @@ from omendb_ws.access.principal import Principal
 from omendb_ws.runtime.toml_files import parse
 from omendb_ws.runtime.toml_values import MOST_DEPTH, TomlValueError, toml_value
 
-from .commands import omendb_ws
+from .here import omendb_ws
 
 OWNED = {"owner": "widget"}
 #: The flags, and the grants that they mean.

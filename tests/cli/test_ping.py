@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import make_certificate
-from tests.cli.commands import TIMEOUT_SECONDS, environment, omendb_ws, serving
+from tests.cli.commands import TIMEOUT_SECONDS, environment, serving
+from tests.cli.here import omendb_ws
 
 QUICK = ("--interval-seconds", "0")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli.commands import omendb_ws, serving
+from tests.cli.commands import serving
+from tests.cli.here import omendb_ws
 
 
 def test_a_collection_of_shards_is_made_loaded_and_left_out_of_backups(tmp_path: Path) -> None:

@@ -90,6 +90,18 @@ def test_top_fits_narrow_and_wide_terminals_and_follows_their_size(
         assert top.finish() == 0
 
 
+def test_a_terminal_that_is_slow_is_waited_for(several: Runs) -> None:
+    """Keys come by the file that pictures go to: an event loop may have it wait for nothing."""
+    with terminal("top", OMENDB_URL=several.url) as top:
+        top.wait_for("alpha", "connections")
+        top.type(b"?")
+        top.wait_for("pick a collection")
+        assert top.makes_writers_wait
+        top.type(b"q")
+        top.type(b"q")
+        assert top.finish() == 0
+
+
 def test_what_is_created_comes_and_what_is_dropped_goes(several: Runs) -> None:
     with terminal("top", "--every-ms", 100, OMENDB_URL=several.url) as top:
         top.wait_for("alpha", "gamma", "connections")
