@@ -109,7 +109,7 @@ FUZZ_SECONDS ?= 1200
 torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz test-s3 test-integrations
 	$(BIN)/python -m tests.torture.kill --rounds 500
 	EXAMPLES=all $(BIN)/python -m pytest --timeout 3600 -m hypothesis
-	EXAMPLES=all $(BIN)/python -m pytest --timeout 3600 tests/core/native/test_native_builds.py
+	EXAMPLES=all $(BIN)/python -m pytest --timeout 3600 tests/core/native/test_native_builds.py tests/load_tests/test_guard.py
 	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
 	CLUSTER_ROUNDS=200 CLUSTER_NODE_ROUNDS=400 CLUSTER_SERVER_ROUNDS=100 \
 		$(BIN)/python -m pytest --timeout 7200 tests/server/cluster/test_rounds.py

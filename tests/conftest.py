@@ -6,6 +6,8 @@ be known.
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -35,6 +37,12 @@ class Failures:
             last = report.longreprtext.splitlines()[-30:]
             terminal.write_line("")
             terminal.write_line("\n".join([f"FAILED ({report.when}) {report.nodeid}", *last]))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests, and what they import, stay: no collection is to look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,6 +11,7 @@ from load_tests.guard import __main__ as command_line
 from load_tests.guard import baseline, instructions, ratios
 from load_tests.guard.baseline import Baseline, Verdict
 from load_tests.guard.instructions import Counts
+from tests.examples import ARE_ALL
 
 KNOWN = {"portable": {"a query": 1000.0}}
 
@@ -59,6 +60,7 @@ def test_what_is_recorded_is_of_this_guard() -> None:
     assert all(figure > 0 for one in known.ratios.values() for figure in one.values())
 
 
+@pytest.mark.skipif(not ARE_ALL, reason="`make torture`: numpy's start takes valgrind long")
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 def test_valgrind_counts_what_is_asked_for() -> None:
     kernel, counted = instructions._count("nothing")

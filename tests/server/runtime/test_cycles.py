@@ -38,7 +38,7 @@ def as_it_was() -> Iterator[None]:
     thresholds = gc.get_threshold()
     yield
     gc.set_threshold(*thresholds)
-    gc.unfreeze()
+    gc.freeze()  # as `tests.conftest` left it
 
 
 def test_it_is_not_looked_at_before_enough_connections_have_gone() -> None:

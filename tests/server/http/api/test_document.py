@@ -27,7 +27,7 @@ from tests.server.tokens import token, with_secret
 from .cutting_proxy import cutting
 from .served import client_of, served, served_client
 
-EXAMPLES = int(os.environ.get("HTTP_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("HTTP_EXAMPLES", "2"))
 WHO = ["anybody", "reader"] if EXAMPLES < 10 else ["anybody", "nobody", "reader"]
 STREAMS = "/(live|match|feed|novel|stats)$"
 #: 413 is a refusal, too, which it does not know. A row may have the id ``get``: there GET is right.
