@@ -197,8 +197,9 @@ class Replicas:
         await loop.run_in_executor(None, renew, self._storage, shard, self._clock_us())
         self.healed += 1
         log.error(
-            "%s is healed: version %d of this node is what it has now, under a new epoch",
-            shard.name, shard.window.version,
+            "%s is healed: version %d of this node is what it has now, under a new epoch;"
+            " the stream of key %s is kept as it was",
+            shard.name, shard.window.version, log_of(shard).stored.key,
         )  # fmt: skip
 
     async def begin_anew(self, stored: Stored) -> None:
@@ -218,14 +219,24 @@ class Replicas:
         await self.follow(stored)
 
     async def _is_sound(self, shard: Shard) -> bool:
-        """Whether its log can be read as far as it has come, whatever went wrong."""
+        """Whether its log can be read as far as it has come, whatever went wrong.
+
+        Unavailable where nobody can tell now, or this version cannot.
+        """
         stored, version = log_of(shard).stored, shard.window.version
         loop = asyncio.get_running_loop()
         try:
             reading = loop.run_in_executor(None, version_read, self._storage, stored)
             return await reading >= version
-        except OmenError as error:
+        except Damaged as error:
             log.info("%s cannot be read: %s", stored.name, error.message)
+            return False
+
+    async def _is_known_sound(self, shard: Shard) -> bool:
+        try:
+            return await self._is_sound(shard)
+        except OmenError as error:
+            log.info("%s is not read: %s", shard.name, error.message)
             return False
 
     # -- made again -------------------------------------------------------------------------------
@@ -247,7 +258,7 @@ class Replicas:
             log.info("%s was dropped", name)
             await self.let_go(shard, None)
             return
-        if isinstance(error, Damaged) and not await self._is_sound(shard):
+        if isinstance(error, Damaged) and not await self._is_known_sound(shard):
             log.error("%s needs repair: %s; %s", name, error.message, error.remedy)
             self._engine.submit(Lost(shard, error))
             return

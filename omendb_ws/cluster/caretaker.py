@@ -21,7 +21,7 @@ from ..catalog.healing import log_of
 from ..catalog.replicas import Replicas
 from ..engine.model.shard import Shard
 from ..journal.interface import Damaged, Stored
-from ..journal.jetstream.names import held_entry
+from ..journal.jetstream.names import held_entry, node_entry
 from ..journal.jetstream.store import JetStreamStore
 from ..runtime.faults import as_error
 from ..telemetry.metrics import ClusterNumbers
@@ -94,6 +94,8 @@ class Caretaker:
         self._said: dict[str, tuple[int, str, int]] | None = None
         self._said_at = 0.0
         self._changed = asyncio.Event()
+        #: The nodes that were logged as being here.
+        self._told: frozenset[str] = frozenset()
         self._is_listed = self._has_come_back = False
 
     def begin(self, stored: list[Stored]) -> None:
@@ -160,6 +162,8 @@ class Caretaker:
     def take(self, entry: str, value: dict[str, Any], revision: int, now: float) -> None:
         """An entry of it was read."""
         self._members.take(entry, value, revision, now)
+        if entry == node_entry(self._me):
+            self._store.heard_of_me(value, revision)
         if not entry.startswith("node."):
             self._changed.set()
 
@@ -180,8 +184,9 @@ class Caretaker:
     def _look(self) -> None:
         now = time.monotonic()
         self.seen.look(self._members.view(now))
+        self._tell_of_nodes()
         self._catalog.nodes = len(self.seen.nodes())
-        if not self._is_listed:
+        if not self._is_listed or self._store.is_replaced:
             return
         mine = self._mine()
         self._replicas.forget_others(self.seen.view.collections.keys())
@@ -190,6 +195,18 @@ class Caretaker:
             self._begin(step)
         self._say(now)
         self._clear_leftovers(now)
+
+    def _tell_of_nodes(self) -> None:
+        """Log who comes and goes: whoever has two clusters of one name at one NATS reads it."""
+        members = self.seen.view.members.items()
+        there = {name: one for name, one in members if one.is_alive and one.address}
+        for name in sorted(there.keys() - self._told - {self._me}):
+            log.info(
+                "node %s is here (%s, version %s)", name, there[name].address, there[name].version
+            )
+        for name in sorted(self._told - there.keys() - {self._me}):
+            log.info("node %s is gone", name)
+        self._told = frozenset(there)
 
     def _shards(self) -> dict[str, Shard]:
         return {

@@ -16,7 +16,8 @@ import orjson
 from omendb_core.model.errors import Unavailable
 
 from .connection import Connection, Refused
-from .names import secret_entry
+from .names import format_entry, secret_entry
+from .records import FORMAT
 
 #: How long JetStream may take to answer.
 REQUEST_SECONDS: Final = 5.0
@@ -117,6 +118,22 @@ class JetStream:
             raise Unavailable("cluster: these NATS servers do not agree on a leader") from None
         finally:
             self._request_seconds = REQUEST_SECONDS
+
+    async def agree_on_format(self, version: str) -> None:
+        """Refuse a cluster whose entries or streams this version does not know; ``version`` is
+        what the first node of a new one says. Refused.
+        """
+        there = await self.get(format_entry())
+        if there is None:
+            with suppress(ApiError):  # another node is the first
+                await self.put(format_entry(), {"format": FORMAT, "version": version}, 0)
+            there = await self.get(format_entry())
+        found = {} if there is None else there.value
+        if found.get("format", FORMAT) != FORMAT:
+            raise Refused(
+                f"cluster: it is in format {found['format']}, of version {found.get('version')};"
+                f" this version, {version}, knows format {FORMAT}: upgrade this node"
+            )
 
     async def _have_bucket(self, config: dict[str, Any]) -> None:
         """Make it, if it is not there, and return when it answers."""

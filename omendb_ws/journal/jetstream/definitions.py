@@ -8,7 +8,8 @@
 
 A collection is there while its definition says ``made``. What a node that died was making or
 dropping is taken away at the next start. Of one that is in the memory of NATS the definition says
-all (``memory``), since its stream goes with the servers. On the connection's thread.
+all (``memory``), since its stream goes with the servers; of one that was healed, which stream it
+had before (``lost``). On the connection's thread.
 """
 
 from __future__ import annotations
@@ -118,7 +119,10 @@ class Definitions:
         limits: WindowLimits,
         settle: Settle,
     ) -> Begun:
-        """As ``create``, of a collection that is there; what it had by then goes at the end."""
+        """As ``create``, of a collection that is there. The stream that it had stays, under its
+        name: NATS may have lost it for a while only, and whoever asks what happened finds it. It
+        goes with the collection, or when that is renewed once more.
+        """
         entry = definition_entry(old.tenant, old.name)
         there = await self._jetstream.get(entry)
         if there is None or (there.value["key"], there.value["state"]) != (old.key, "made"):
@@ -128,12 +132,14 @@ class Definitions:
         if "renewing" in there.value:  # a node died of it, or comes too late: it cannot switch now
             await self.take_away(replace(old, key=there.value["renewing"]))
         log = await begin_stream(self.streamed(new, limits), manifest, checkpoint, settle)
-        made = there.value | {"key": new.key}
+        made = there.value | {"key": new.key, "lost": old.key}
         made.pop("renewing", None)
 
         async def switch() -> None:
             await self._jetstream.put(entry, made, revision)
-            await self.take_away(old)
+            await self._forget(old.key)
+            if "lost" in there.value:
+                await self._take_stream(there.value["lost"])
 
         return log, switch
 
@@ -167,14 +173,21 @@ class Definitions:
         entry = definition_entry(stored.tenant, stored.name)
         there = await self._jetstream.get(entry)
         is_all = there is not None and there.value.get("key") == stored.key
-        renewing = there.value.get("renewing") if there is not None and is_all else None
-        for key in (stored.key, renewing):
+        value = there.value if there is not None and is_all else {}
+        for key in (stored.key, value.get("renewing"), value.get("lost")):
             if key is not None:
-                await self._jetstream.delete_stream(stream(self._cluster, key))
-                await self._ownership(key).forget()
-        await self._jetstream.remove(healing_entry(stored.key))
+                await self._take_stream(key)
+                await self._forget(key)
         if is_all:
             await self._jetstream.remove(entry)
+
+    async def _take_stream(self, key: str) -> None:
+        await self._jetstream.delete_stream(stream(self._cluster, key))
+
+    async def _forget(self, key: str) -> None:
+        """What is said of a stream beside its definition."""
+        await self._ownership(key).forget()
+        await self._jetstream.remove(healing_entry(key))
 
     async def clear(self) -> None:
         """Take away what was never finished, and what was dropped, by nobody who may be alive."""

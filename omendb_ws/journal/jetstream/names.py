@@ -50,6 +50,11 @@ def secret_entry() -> str:
     return "secret"
 
 
+def format_entry() -> str:
+    """The entry of what all of this is written in."""
+    return "format"
+
+
 def held_entry(node: str) -> str:
     """The entry of what a node holds."""
     return f"held.{node}"

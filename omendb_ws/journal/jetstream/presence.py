@@ -41,6 +41,10 @@ class Presence:
             "since": time.time(),
         }
         self._beating: asyncio.Task[None] | None = None
+        #: The revision with which it took the name: who came later has the greater one.
+        self._begun = 0
+        #: Whether another process has taken the name: this one stood still, and says nothing more.
+        self.is_replaced = False
         #: When the bucket was heard of last, by the connection's clock.
         self.heard_at: Callable[[], float] = lambda: jetstream.connection.now
 
@@ -56,18 +60,38 @@ class Presence:
             await asyncio.sleep(GONE_SECONDS)
             after = await self._jetstream.get(entry)
             if after is not None and after.revision != before.revision:
-                raise Unavailable(
-                    f"cluster: a node that is called {self._node} is alive; each needs a name of"
-                    " its own (node_name)"
-                )
-        await self._jetstream.put(entry, self._value)
+                raise _taken(self._node)
+        try:
+            revision = 0 if before is None else before.revision
+            self._begun = await self._jetstream.put(entry, self._value, revision)
+        except ApiError as error:
+            if not error.is_wrong_last:
+                raise
+            if await self._jetstream.get(entry) is not None:
+                raise _taken(self._node) from error
+            self._begun = await self._jetstream.put(entry, self._value, 0)  # that one has left
+        self._value = self._value | {"begun": self._begun}
         await self._jetstream.remove(leaving_entry(self._node))  # it was for the process before
         self._beating = self._jetstream.connection.begin(self._keep_beating())
+
+    def heard(self, value: dict[str, Any], revision: int) -> None:
+        """Its entry was read."""
+        is_mine = value.get("incarnation") == self._incarnation
+        if self.is_replaced or is_mine or value.get("begun", revision) < self._begun:
+            return
+        self.is_replaced = True
+        if self._beating is not None:
+            self._beating.cancel()
+        log.critical(
+            "another process is node %s of this cluster now: this one takes part in nothing any"
+            " more; stop it, or the other one",
+            self._node,
+        )
 
     async def say(self, windows: dict[str, tuple[int, str, int]]) -> None:
         """Say what this node holds: version, state and rows by key; until it is said."""
         value = {"incarnation": self._incarnation, "windows": windows}
-        while True:
+        while not self.is_replaced:
             try:
                 await self._jetstream.put(held_entry(self._node), value)
                 return
@@ -77,7 +101,7 @@ class Presence:
 
     async def end(self) -> None:
         """Say that this node is gone."""
-        if self._beating is not None:
+        if self._beating is not None and not self.is_replaced:
             self._beating.cancel()
             await self._jetstream.put(node_entry(self._node), self._value | {"left": True})
             await self._jetstream.remove(held_entry(self._node))
@@ -97,3 +121,9 @@ class Presence:
                 log.debug("no heartbeat: %s", error)
             except Exception as error:  # of nats-py, as its connection ends
                 log.debug("no heartbeat: %s", error)
+
+
+def _taken(node: str) -> Unavailable:
+    return Unavailable(
+        f"cluster: a node that is called {node} is alive; each needs a name of its own (node_name)"
+    )

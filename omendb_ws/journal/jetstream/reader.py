@@ -18,7 +18,7 @@ from ..interface import Deliver, Delivered, Logged, Progress, Purged
 from .api import ApiError
 from .broken import BrokenStream
 from .followed import Followed
-from .records import Broken, Gap, Record
+from .records import Broken, Gap, Record, Unknown
 from .streamed import Streamed
 from .tail import Tail
 from .takeover import state_of
@@ -129,8 +129,10 @@ class Reader:
         self.moved.set()
 
     async def why(self, error: Broken) -> OmenError:
-        """What is behind it: what comes next may have been purged."""
+        """What is behind it: what comes next may have been purged, or be of another version."""
         applied = self.followed.applied
+        if isinstance(error, Unknown):
+            return Unavailable(f"its log holds {error}; another node may know it")
         if isinstance(error, Gap):
             try:
                 first = (await state_of(self._streamed))["first_seq"]

@@ -66,6 +66,10 @@ class Broken(ValueError):
     """Something in a stream that is not what was written."""
 
 
+class Unknown(Broken):
+    """What another version of this software wrote, and this one does not know."""
+
+
 class Gap(Broken):
     """What comes next is not in the stream: lost, or purged."""
 
@@ -169,7 +173,7 @@ class Assembler:
         if magic != MAGIC or kind not in (_GROUP, _PART):
             raise Broken("a message that no node wrote")
         if format_ != FORMAT:
-            raise Broken(f"a message of format {format_}; this version reads {FORMAT}")
+            raise Unknown(f"a message of format {format_}, and this version reads {FORMAT}")
         data = memoryview(message)[MESSAGE_BYTES:]
         if (kind == _GROUP and (number or count)) or (kind == _PART and count < 2):
             raise Broken("the head of a message is not what was written")
@@ -200,6 +204,8 @@ def _records_in(data: memoryview) -> Iterator[Record]:
         size = fields[6]
         payload = data[at + HEADER_BYTES : at + HEADER_BYTES + size]
         checksum = xxhash.xxh3_64_intdigest(data[at : at + _CHECKED_BYTES])
+        if fields[0] == MAGIC and fields[1] != FORMAT and checksum == fields[-1]:
+            raise Unknown(f"a record of format {fields[1]}, and this version reads {FORMAT}")
         if fields[:2] != (MAGIC, FORMAT) or checksum != fields[-1] or len(payload) != size:
             raise Broken("a record is not what was written")
         if xxhash.xxh3_64_intdigest(payload) != fields[-2]:
@@ -214,7 +220,7 @@ def _record(fields: tuple[int, ...], payload: memoryview) -> Record:
     if type_ == TERM:
         return Record(term, previous, checksum, None, None)
     if type_ not in _KNOWN:
-        raise Broken(f"a record of type {type_}, which this version does not know")
+        raise Unknown(f"a record of type {type_}, which this version does not know")
     header = Header(
         Type(type_), n, dim, json_bytes, payload_bytes, 0, version, seq, time_us, payload_checksum
     )

@@ -71,6 +71,7 @@ class JetStreamStore:
         self.connection.open()
         try:
             self._call("begin", self._jetstream.begin())
+            self._call("begin", self._jetstream.agree_on_format(place.version))
             self._call("begin", self._presence.begin())
             self._call("begin", self._definitions.clear())
         except BaseException:
@@ -205,6 +206,15 @@ class JetStreamStore:
     def _begin_to_watch(self, watcher: Watcher) -> None:
         watch = self._watch = BucketWatch(self._jetstream, watcher)
         self._presence.heard_at = lambda: watch.heard_at
+
+    def heard_of_me(self, value: dict[str, Any], revision: int) -> None:
+        """What the bucket says of this node. From any thread."""
+        self.connection.soon(lambda: self._presence.heard(value, revision))
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another process is this node now."""
+        return self._presence.is_replaced
 
     def hold(self, windows: dict[str, tuple[int, str, int]]) -> None:
         """Say what this node holds: version, state, rows by key. From any thread; never waits."""

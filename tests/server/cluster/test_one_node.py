@@ -216,7 +216,7 @@ async def test_dropped_collections_leave_nothing(nats: NatsServer) -> None:
         await raw.ok("drop", collection="items")
         store = store_of(server)
         left = store.connection.call(store._jetstream.entries())
-        assert left == ["held.one", "node.one", "secret"]
+        assert left == ["format", "held.one", "node.one", "secret"]
         assert ask(server, "STREAM.NAMES")["streams"] == ["KV_OMENDB-main"]
 
 
