@@ -142,6 +142,9 @@ class JetStream:
                 if await self._is_made(config):
                     await self.get(secret_entry())
                     return
+            if self.connection.denied:
+                denied = self.connection.denied
+                raise Refused(f"cluster: NATS does not let this node do what it must: {denied}")
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _is_made(self, config: dict[str, Any]) -> bool:
@@ -220,6 +223,11 @@ class JetStream:
         except ApiError as error:
             if not error.is_not_found:
                 raise
+
+    async def message(self, name: str, sequence: int) -> bytes:
+        """A message of a stream. ApiError, Unavailable."""
+        found = await self.request(f"STREAM.MSG.GET.{name}", {"seq": sequence})
+        return base64.b64decode(found["message"].get("data", ""))
 
     async def purge(self, name: str, sequence: int) -> None:
         """Take out what lies before ``sequence``."""

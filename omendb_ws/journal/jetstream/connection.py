@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Coroutine
 from concurrent import futures
 from contextlib import suppress
@@ -24,6 +25,7 @@ from omendb_core.model.errors import Unavailable
 
 from ...runtime.extras import ExtraMissing
 from ...runtime.faults import as_error
+from ...runtime.few_lines import FewLines
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -43,6 +45,8 @@ FIRST_SECONDS: Final = 5.0
 PENDING_BYTES: Final = 128 << 20
 #: How often whoever waits for something looks whether the thread is there.
 _LOOK_SECONDS: Final = 1.0
+#: How often a line is logged of credentials that are refused.
+_SAY_US: Final = 10_000_000
 _CLOSED: Final = "the connection to the cluster's NATS is closed"
 
 
@@ -80,6 +84,9 @@ class Connection:
         self.on_lost: set[Callable[[], None]] = set()
         self.losses = 0
         self._is_closing = False
+        self._lines = FewLines(1, _SAY_US)
+        #: What NATS does not let this node do, as it said last; "" if nothing.
+        self.denied = ""
 
     # -- from other threads -----------------------------------------------------------------------
 
@@ -233,7 +240,7 @@ class Connection:
                 reconnect_time_wait=0,
                 connect_timeout=CONNECT_SECONDS,
                 pending_size=64 << 20,
-                error_cb=_quietly,
+                error_cb=self._heard_error,
                 closed_cb=self._lost(client),
             )
         except Exception as error:
@@ -254,6 +261,11 @@ class Connection:
                 self._tell_lost()
 
         return lost
+
+    async def _heard_error(self, error: Exception) -> None:
+        log.debug("NATS: %s", error)
+        if "ermissions violation" in str(error):
+            self.denied = str(error)
 
     def _tell_lost(self) -> None:
         self.losses += 1
@@ -280,7 +292,8 @@ class Connection:
                     await self._connect_until_it_works()
                     log.info("connected to NATS again")
                 except Refused as error:
-                    log.error("%s", error)
+                    if self._lines.next(time.monotonic_ns() // 1000) is not None:
+                        log.error("%s", error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _end(self) -> None:
@@ -347,7 +360,3 @@ def _heard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         log.debug("NATS: %s", error)
     else:
         loop.default_exception_handler(context)
-
-
-async def _quietly(error: Exception) -> None:
-    log.debug("NATS: %s", error)

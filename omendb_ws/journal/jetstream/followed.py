@@ -147,6 +147,11 @@ class Followed:
             return self.stored_ns // 1000
         return self.tracker.time_us + max(0, self.stored_ns - self.changed_ns) // 1000
 
+    def purged_before(self, sequence: int) -> None:
+        """The stream begins there: checkpoints before that are gone, by an owner before as well."""
+        while len(self.checkpoints) > 1 and self.checkpoints[1].sequence <= sequence:
+            self.checkpoints.popleft()
+
     def needless_before(self, base: int) -> int | None:
         """Up to which message, a checkpoint, the stream is not needed; None if all of it is.
 

@@ -34,6 +34,7 @@ from ..local.groups import Queued, size_of
 from .api import ApiError
 from .broken import BrokenStream
 from .followed import Followed
+from .head import Head
 from .moved import Moved
 from .pipeline import Pipeline
 from .queue import CHECKPOINT_BYTES, Writing
@@ -91,7 +92,7 @@ class StreamLog:
         self._writing: Writing
         self._pipeline: Pipeline
         self._tail: Tail
-        self._pumping: asyncio.Task[None]
+        self._working: list[asyncio.Task[None]]
 
     async def begin(self) -> None:
         """Append from here on. On the connection's thread. Unavailable, ApiError."""
@@ -102,7 +103,8 @@ class StreamLog:
             self._pipeline.end()
             raise
         self._follow()
-        self._pumping = self._connection.begin(self._pump())
+        head = Head(self._streamed, self._followed, self.compaction, self._waiting)
+        self._working = [self._connection.begin(work) for work in (self._pump(), head.run())]
 
     # -- on the engine's thread -------------------------------------------------------------------
 
@@ -299,10 +301,7 @@ class StreamLog:
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _take_over(self) -> None:
-        """A new term, its fence, and the stream up to there.
-
-        Raises Unavailable, ApiError, Broken, Deposed.
-        """
+        """A term, its fence, the stream up to there. Unavailable, ApiError, Broken, Deposed."""
         term_before = max(self._term, self._followed.judge.term)
         try:
             term, last = await claim(self._streamed, self._followed, term_before, from_others=False)
@@ -363,8 +362,6 @@ class StreamLog:
         self._retention.give_up_pass()
         self._waiting.refuse_all(self._writing.give_up(), self._error, is_decided=is_decided)
 
-    # -- the end ----------------------------------------------------------------------------------
-
     def _is_broken(self, error: Broken) -> None:
         self._end_with(BrokenStream(str(error), self._streamed.stream, self._followed.applied))
 
@@ -396,5 +393,6 @@ class StreamLog:
         self._is_over = True
         self._pipeline.end()
         self._tail.stop()
-        self._pumping.cancel()
+        for task in self._working:
+            task.cancel()
         self._refuse_all(is_decided=False)

@@ -165,6 +165,10 @@ class Assembler:
         """Whether no record has begun that is not whole yet."""
         return not self._parts
 
+    def expect(self, number: int, count: int) -> None:
+        """The next message is that part of so many."""
+        self._parts, self._count = [memoryview(b"")] * number, count
+
     def records(self, message: bytes) -> list[Record]:
         """The records that ``message`` brings to their end. Raises Broken."""
         if len(message) < MESSAGE_BYTES:
@@ -190,6 +194,16 @@ class Assembler:
         whole = memoryview(b"".join(self._parts))
         self._parts = []
         return list(_records_in(whole))
+
+
+def check_message(message: bytes) -> None:
+    """Broken if a message is not what was written, as far as it can be told from it alone."""
+    one = Assembler()
+    kind, number, count = _MESSAGE.unpack_from(message.ljust(MESSAGE_BYTES, b"\0"))[2:]
+    if kind == _PART and number:
+        one.expect(number, count)
+    if kind != _PART or number + 1 < count:
+        one.records(message)
 
 
 def _records_in(data: memoryview) -> Iterator[Record]:

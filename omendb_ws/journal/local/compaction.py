@@ -101,12 +101,23 @@ class LogCompaction:
         self._put = put
         self._is_free = is_free
         self._log_bytes = log_bytes
+        self._is_asked = False
+
+    def ask(self) -> None:
+        """Have a pass begin, however long the log is. From any thread."""
+        self._is_asked = True
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a pass is asked for, or runs. From any thread."""
+        return self._is_asked or self._passes.is_running
 
     def wanted_rows(self, live_bytes: int) -> tuple[int, int] | None:
         """See Compaction."""
         if not self._is_free():
             return None
-        if self._passes.is_due(self._log_bytes(), live_bytes):
+        is_asked, self._is_asked = self._is_asked and not self._passes.is_running, False
+        if is_asked or self._passes.is_due(self._log_bytes(), live_bytes):
             self._passes.begin()
             self._put((Turn(), None, 0))
         return self._passes.wanted() if self._passes.is_running else None

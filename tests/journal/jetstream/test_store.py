@@ -190,7 +190,7 @@ def test_a_node_that_died_as_it_made_or_dropped_a_collection_leaves_nothing(
         with pytest.raises(Unavailable, match="drop it again"):
             opened.create(MANIFEST, LIMITS, Settled())
     with store(nats, "cleared", "two") as opened:
-        assert opened.connection.call(opened._jetstream.entries()) == ["node.two"]
+        assert opened.connection.call(opened._jetstream.entries()) == ["format", "node.two"]
         log = opened.create(MANIFEST, LIMITS, Settled())
         log.drop()
 
