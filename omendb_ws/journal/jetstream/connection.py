@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Coroutine
 from concurrent import futures
 from contextlib import suppress
@@ -25,7 +24,6 @@ from omendb_core.model.errors import Unavailable
 
 from ...runtime.extras import ExtraMissing
 from ...runtime.faults import as_error
-from ...runtime.few_lines import FewLines
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -45,8 +43,6 @@ FIRST_SECONDS: Final = 5.0
 PENDING_BYTES: Final = 128 << 20
 #: How often whoever waits for something looks whether the thread is there.
 _LOOK_SECONDS: Final = 1.0
-#: How often a line is logged of credentials that are refused.
-_SAY_US: Final = 10_000_000
 _CLOSED: Final = "the connection to the cluster's NATS is closed"
 
 
@@ -84,7 +80,6 @@ class Connection:
         self.on_lost: set[Callable[[], None]] = set()
         self.losses = 0
         self._is_closing = False
-        self._lines = FewLines(1, _SAY_US)
         #: What NATS does not let this node do, as it said last; "" if nothing.
         self.denied = ""
 
@@ -279,6 +274,7 @@ class Connection:
 
     async def _keep(self) -> None:
         """Have a client again whenever one is lost."""
+        refused = ""
         while True:
             client = self._client
             if client is not None and client.is_closed:  # what fails as it closes tells nobody
@@ -291,9 +287,11 @@ class Connection:
                 try:
                     await self._connect_until_it_works()
                     log.info("connected to NATS again")
+                    refused = ""
                 except Refused as error:
-                    if self._lines.next(time.monotonic_ns() // 1000) is not None:
+                    if str(error) != refused:  # it is tried four times a second
                         log.error("%s", error)
+                    refused = str(error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _end(self) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 
 from omendb_core.model.errors import OmenError
 
+from ...runtime.faults import as_error
 from ..local.compaction import LogCompaction
 from .api import ApiError
 from .followed import Followed
@@ -44,19 +45,30 @@ class Head:
         self._compaction = compaction
         self._waiting = waiting
         self._next = 0
-        self._has_looked = False
+        self._has_looked = self._is_suspected = False
 
     async def run(self) -> None:
         """Look, until this is cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                await self._look()
-            except Broken as error:
-                log.error("%s: %s; its rows are written again", self._streamed.stream, error)
-                await self._write_again()
+                await self._look_and_mend()
             except (ApiError, OmenError) as error:
                 log.debug("%s: not looked at: %s", self._streamed.stream, error)
+            except Exception as error:
+                as_error(error, f"looking at {self._streamed.stream}")
+
+    async def _look_and_mend(self) -> None:
+        """What is seen twice is so: a server that leads since just now may be behind."""
+        try:
+            await self._look()
+        except Broken as error:
+            if self._is_suspected:
+                log.error("%s: %s; its rows are written again", self._streamed.stream, error)
+                await self._write_again()
+            self._is_suspected = not self._is_suspected
+        else:
+            self._is_suspected = False
 
     async def _look(self) -> None:
         """Raises Broken, ApiError, Unavailable."""
@@ -80,6 +92,8 @@ class Head:
         try:
             message = await self._streamed.jetstream.message(self._streamed.stream, sequence)
         except ApiError as error:
+            if not error.is_not_found:  # it cannot be asked now
+                raise
             if (await self._state())["first_seq"] > sequence:  # purged by now
                 return
             raise Broken(f"sequence {sequence} cannot be read: {error}") from error
