@@ -70,6 +70,8 @@ class Followed:
             self._is_again = False
             if (sequence, digest) != (self.applied, self._digest):
                 raise Broken(f"sequence {self.applied} is another message than it was")
+            if not self.stored_ns:  # the stream was begun here, before NATS could say when
+                self.changed_ns = self.stored_ns = time_ns
             return []
         if self._assembler.is_between:
             self._began = sequence

@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from omendb_core.model.logged import Checkpoint
 
+from omendb_ws.journal.jetstream.checkpoints import checkpoint_body
 from omendb_ws.journal.jetstream.followed import Followed
-from omendb_ws.journal.jetstream.records import Assembler, Broken, term_messages
+from omendb_ws.journal.jetstream.records import (
+    Assembler,
+    Broken,
+    encode,
+    group_message,
+    term_messages,
+)
 from tests.examples import examples
-from tests.journal.jetstream.messages import LIMITS, add, first_message, message
+from tests.journal.jetstream.messages import LIMITS, MANIFEST, add, first_message, message
 
 
 @dataclass(frozen=True)
@@ -142,3 +150,17 @@ def test_a_stream_that_does_not_begin_with_a_checkpoint_is_broken() -> None:
 def test_bytes_of_any_kind_are_records_or_broken(data: bytes) -> None:
     with pytest.raises(Broken):
         Assembler().records(data)
+
+
+def test_the_clock_of_a_stream_that_was_begun_here_moves_on_from_when_nats_stored_that() -> None:
+    """When that was is told with its last message, which whoever began it reads once more."""
+    began_us, later_us = 1_800_000_000_000_000, 5_000_000
+    buffers, _ = encode(checkpoint_body(MANIFEST, Checkpoint(time_us=began_us)), 1, 0)
+    first = group_message(buffers)
+    followed = Followed(LIMITS)
+    followed.take(1, first, 0)
+    followed.again()
+    followed.take(1, first, began_us * 1000)
+    for sequence, fence in enumerate(term_messages(2, 2), 2):
+        followed.take(sequence, fence, (began_us + later_us) * 1000)
+    assert followed.time_us() == began_us + later_us
