@@ -16,6 +16,7 @@ _TROUBLES: Final = {
     "waiting": "its log is not what was written; it waits to be healed",
     "lost": "its log is not what was written, and no node has any of it",
 }
+_PLACES_HEADING: Final = ("collection", "tenant", "owner", "other replicas")
 _HEADING: Final = ("node", "state", "owns", "holds", "rows", "up for", "version", "address")
 
 
@@ -27,7 +28,9 @@ def status(
     timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
-    """Print the nodes of a cluster, what they hold, and its NATS servers. Any node knows it.
+    """Print the nodes of a cluster, where its collections are, and its NATS servers.
+
+    Any node knows it.
 
     It needs the right operator; with admin on all collections one sees one's tenant's part.
 
@@ -43,14 +46,32 @@ def status(
         return
     print(table(_HEADING, [_row(one) for one in found["nodes"]], "llrrrrll"))
     print(f"\n{found['collections']:,} collections, {found['ownerless']:,} without an owner")
+    if found["places"]:
+        print(table(_PLACES_HEADING, [_place(one) for one in found["places"]], "llll"))
+    if (left_out := found["collections"] - len(found["places"])) > 0:
+        print(f"and {left_out:,} more")
     for one in found["places"]:
         if one["owner"] is None:
             print(f"{plain(one['collection'])} of tenant {plain(one['tenant'])}: {_trouble(one)}")
     if not found["fresh"]:
         print(f"{plain(found['node'])} cannot reach NATS: this is of some time ago")
     for one in found["nats"] or ():
-        is_it = ", which this node uses" if one["connected"] else ""
+        is_it = f", which {plain(found['node'])} uses" if one["connected"] else ""
         print(f"NATS at {plain(one['address'])}{is_it}")
+
+
+def _place(place: Mapping[str, Any]) -> tuple[str, ...]:
+    others = [
+        plain(one["node"]) + ("" if one["state"] == "follower" else f" ({plain(one['state'])})")
+        for one in place["replicas"]
+        if one["node"] != place["owner"]
+    ]
+    return (
+        plain(place["collection"]),
+        plain(place["tenant"]),
+        plain(place["owner"]),
+        ", ".join(others) or plain(None),
+    )
 
 
 def _trouble(place: Mapping[str, Any]) -> str:

@@ -209,6 +209,9 @@ def test_the_commands_move_a_collection_and_empty_a_node(tmp_path: Path) -> None
         moved = run("cluster", "move-owner", "items", "two", *at)
         assert (moved.code, moved.out) == (0, "items is owned by two\n"), moved.err
         assert moved.err.startswith("omendb-ws: items is owned by one; two is ")
+        told = [line.split() for line in run("cluster", "status", *at).out.splitlines()]
+        assert ["collection", "tenant", "owner", "other", "replicas"] in told
+        assert ["items", "default", "two"] in [line[:3] for line in told]
         emptied = run("cluster", "evacuate", "two", "--json", *at)
         assert emptied.document == {"node": "two", "collections": 0}
         last = run("cluster", "evacuate", "one", *at)
