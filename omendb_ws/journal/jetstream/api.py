@@ -10,6 +10,7 @@ import asyncio
 import base64
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import orjson
@@ -23,6 +24,8 @@ from .records import FORMAT
 REQUEST_SECONDS: Final = 5.0
 #: How long until it is asked again what may be asked twice.
 AGAIN_SECONDS: Final = 1.0
+#: How long any one server may take to answer for a message.
+DIRECT_SECONDS: Final = 0.5
 #: How long servers that start may take to elect who answers, and how often they are asked.
 FORMING_SECONDS: Final = 30.0
 _FORMING_REQUEST_SECONDS: Final = 1.0
@@ -197,6 +200,7 @@ class JetStream:
                 "storage": storage,
                 "num_replicas": self.replicas,
                 "allow_atomic": True,
+                "allow_direct": True,
                 "retention": "limits",
                 "max_msgs": -1,
                 "max_bytes": -1,
@@ -228,6 +232,23 @@ class JetStream:
         """A message of a stream. ApiError, Unavailable."""
         found = await self.request(f"STREAM.MSG.GET.{name}", {"seq": sequence})
         return base64.b64decode(found["message"].get("data", ""))
+
+    async def message_of_any(self, name: str, sequence: int) -> tuple[bytes, int] | None:
+        """A message of a stream, and when NATS stored it, in ns: by whichever server has it.
+
+        None where none answers, or that one has not got it; it may be there all the same.
+        """
+        from nats import errors
+
+        subject, wanted = f"$JS.API.DIRECT.GET.{name}", orjson.dumps({"seq": sequence})
+        try:
+            answer = await self.connection.client.request(subject, wanted, DIRECT_SECONDS)
+        except (errors.Error, TimeoutError, OSError):
+            return None
+        headers = answer.headers or {}
+        if headers.get("Nats-Sequence") != str(sequence):
+            return None
+        return answer.data, nanoseconds(headers["Nats-Time-Stamp"])
 
     async def purge(self, name: str, sequence: int) -> None:
         """Take out what lies before ``sequence``."""
@@ -304,3 +325,10 @@ class JetStream:
         if "error" in found:
             raise ApiError(found["error"])
         return found
+
+
+def nanoseconds(text: str) -> int:
+    """Unix time in ns of a time of NATS: RFC 3339 in UTC, with up to nine digits of a second."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp())
+    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0"))

@@ -4,6 +4,10 @@ An ephemeral pull consumer without acknowledgements, in memory, with two pulls u
 messages stop coming, or do not follow each other, another is made from where this one was: one
 whose server stops goes silent without an error, so its heartbeats are listened for. What is not in
 the stream any more, although it comes next, is ``Broken``: there is no other way to it.
+
+Consumers are made by whoever leads all of JetStream. While its servers elect that one, for some
+seconds, there is none to be had, though streams go on whose own leaders live; so meanwhile messages
+are asked for one by one, of any server that has them.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ SILENCE_SECONDS: Final = 1.2
 #: A consumer that nobody pulls from is taken away after so long.
 _INACTIVE_SECONDS: Final = 10
 _RETRY_SECONDS: Final = 0.05
+#: Consumers are there within milliseconds as a rule.
+_UNTIL_DIRECT_SECONDS: Final = 0.1
 _NANOSECONDS: Final = 1_000_000_000
 
 #: ``receive(sequence, message, time_ns)``; the time is that of NATS when it stored the message.
@@ -110,10 +116,7 @@ class Tail:
         reading = _Reading(self, name, inbox)
         subscription = await client.subscribe(f"{inbox}.*", cb=reading.on_message)
         try:
-            await self._jetstream.insist(
-                f"CONSUMER.CREATE.{self._stream}.{name}",
-                {"stream_name": self._stream, "config": self._config(name), "action": "create"},
-            )
+            await self._have_consumer(name)
             self.consumers += 1
             await refuse_end_before(self._jetstream, self._stream, self._next - 1)
             self._heard_at = connection.now
@@ -135,6 +138,36 @@ class Tail:
                 await subscription.unsubscribe()
             with suppress(Exception):  # it would go by itself
                 await client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}")
+
+    async def _have_consumer(self, name: str) -> None:
+        """Have one made; receive meanwhile. ApiError, Unavailable, Broken."""
+        is_made = asyncio.Event()
+        meanwhile = asyncio.create_task(self._receive_until(is_made))
+        try:
+            await self._jetstream.insist(
+                f"CONSUMER.CREATE.{self._stream}.{name}",
+                {"stream_name": self._stream, "config": self._config(name), "action": "create"},
+            )
+        finally:
+            is_made.set()
+            await meanwhile
+
+    async def _receive_until(self, is_made: asyncio.Event) -> None:
+        """Receive one by one, unless a consumer is there soon. Raises Broken."""
+        pause_seconds = _UNTIL_DIRECT_SECONDS
+        while not is_made.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_seconds):
+                    await is_made.wait()
+            if is_made.is_set() or not self.has_room.is_set():
+                continue
+            found = await self._jetstream.message_of_any(self._stream, self._next)
+            if is_made.is_set() or self._is_over.is_set() or found is None:
+                pause_seconds = _RETRY_SECONDS
+                continue
+            pause_seconds = 0.0
+            self._next += 1
+            self._receive(self._next - 1, *found)
 
     def _config(self, name: str) -> dict[str, Any]:
         return {
@@ -188,6 +221,8 @@ class _Reading:
         self._delivered += 1
         if delivered != self._delivered:
             self.is_over.set()  # some were not delivered
+        elif sequence < tail._next:
+            return  # it was received before this consumer was there
         elif sequence != tail._next:
             self.broken = Gap(f"sequence {tail._next} is not there; {sequence} comes next")
             self.is_over.set()

@@ -18,8 +18,10 @@ from omendb_ws.journal.interface import Damaged, Deposed, Purged
 from omendb_ws.journal.jetstream import queue as queue_module
 from omendb_ws.journal.jetstream import reader as reader_module
 from omendb_ws.journal.jetstream import tail as tail_module
+from omendb_ws.journal.jetstream.api import JetStream, nanoseconds
 from omendb_ws.journal.jetstream.ownership import WINDOW
 from omendb_ws.journal.jetstream.pipeline import Pipeline
+from omendb_ws.journal.jetstream.store import JetStreamStore
 from tests.core.windows import assert_same, definition
 from tests.journal.jetstream.holders import create, follow, stores
 from tests.nats import NatsServer, nats_server
@@ -256,3 +258,55 @@ def test_a_follower_goes_on_when_nats_comes_back(tmp_path: Path) -> None:
         assert_same(follower.window, owner.window)
         follower.following.close()
         owner.log.close()
+
+
+def test_while_no_consumer_can_be_had_messages_are_asked_for_one_by_one(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody makes consumers while JetStream elects its leader; streams may go on."""
+    leads, original = threading.Event(), JetStream.insist
+    refused: list[str] = []
+
+    async def insist(of: JetStream, subject: str, body: Any = None) -> dict[str, Any]:
+        if subject.startswith("CONSUMER.CREATE") and is_electing.is_set():
+            refused.append(subject)
+            while not leads.is_set():  # noqa: ASYNC110 - set by another thread
+                await asyncio.sleep(0.01)
+        return await original(of, subject, body)
+
+    is_electing = threading.Event()
+    monkeypatch.setattr(JetStream, "insist", insist)
+    with stores(nats, "electing") as (one, two):
+        owner = create(one, definition(ttl=None))
+        owner.append(10)
+        follower = follow(two)
+        follower.apply_until(owner.window.version)
+        is_electing.set()
+        tail = follower.following._reader._tail  # type: ignore[attr-defined]
+        name = two.connection.call(consumer_of(two, tail._stream))
+        jetstream = two._jetstream
+        two.connection.call(jetstream.request(f"CONSUMER.DELETE.{tail._stream}.{name}"))
+        wait_until(lambda: bool(refused))
+        owner.append(40)
+        follower.apply_until(owner.window.version)
+        consumers = tail.consumers
+        leads.set()
+        wait_until(lambda: tail.consumers > consumers)
+        owner.append(20)
+        follower.apply_until(owner.window.version)
+        assert_same(follower.window, owner.window)
+        assert not follower.failures
+        follower.following.close()
+        owner.log.close()
+
+
+async def consumer_of(store: JetStreamStore, stream: str) -> str:
+    """The consumer of a follower: the last of those that are there."""
+    found = await store._jetstream.request(f"CONSUMER.LIST.{stream}")
+    return str(max(found["consumers"], key=lambda one: one["created"])["name"])
+
+
+def test_times_of_nats_are_told_to_the_nanosecond() -> None:
+    assert nanoseconds("1970-01-01T00:00:01Z") == 1_000_000_000
+    assert nanoseconds("2026-12-01T05:50:33.1234Z") == 1_796_104_233_123_400_000
+    assert nanoseconds("2026-12-01T05:50:33.123456789Z") % 1_000_000_000 == 123_456_789
