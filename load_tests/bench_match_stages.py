@@ -62,7 +62,7 @@ class Pipeline:
         context = SimpleNamespace(metrics=metrics, engine=engine, clock_us=lambda: self.now_us)
         account: Any = SimpleNamespace(subscriptions=0, memory=self.budget)
         listed = SimpleNamespace(subscriptions=set())
-        collection = SimpleNamespace(listed=listed, shard=self.shard)
+        collection = SimpleNamespace(listed=listed, shard=self.shard, all_of_it=self.shard)
         self.now_us = 1
         self.outboxes: list[Outbox] = []
         asked = StandingQuery(None, None, min_score)

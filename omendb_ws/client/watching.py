@@ -178,7 +178,12 @@ class Watching:
             arguments.collection(collection),
             below=arguments.number(below, "below"),
             last=None if last is None else integer(last, "last", 1),
-            **_feed_options(filter, include, from_seq, epoch),
+            **_feed_options(
+                filter,
+                include,
+                None if from_seq is None else integer(from_seq, "from_seq", 1),
+                epoch,
+            ),
         )
         return self._held(feed)
 
@@ -261,6 +266,8 @@ def _feed_options(
 def _begins_at(from_seq: int | Sequence[int] | None) -> int | list[int] | None:
     if from_seq is None:
         return None
-    if isinstance(from_seq, Sequence):
+    if isinstance(from_seq, list | tuple):
+        if not from_seq:
+            raise BadRequest("from_seq: must name a seq for each shard")
         return [integer(one, "from_seq", 1) for one in from_seq]
     return integer(from_seq, "from_seq", 1)

@@ -176,7 +176,7 @@ def test_the_end_of_data_is_where_only_zeros_follow() -> None:
         {"columns": ["a"]},
         {"ttl": -1},
         {"ttl": "x"},
-        {"durability": "memory"},
+        {"durability": "never"},
         {"epoch": 3},
         {"tenant": None},
         {"previous": ["1", 2]},

@@ -117,12 +117,14 @@ BASES: dict[str, dict[str, Any]] = {
     "subscribe novel": {"below": 0.95},
     "subscribe count": {},
     "subscribe stats": {},
+    "subscribe cluster": {},
     "subscribe map": {},
 }
 _SHAPES = {"decay": DECAYS, "rank": RANKS, "group": GROUPS, "spread": SPREADS}
 _NEAR = {"vector": [{"vector": [2, -1]}], "positive": POSITIVES, "negative": NEGATIVES}
 _QUEUED = {"collection": NAMED, "filter": FILTERED, "include": INCLUDES, "from_seq": FROM,
            "epoch": FROM, "encoding": ENCODINGS, "min_version": VERSIONS}  # fmt: skip
+_STREAMS = {**_QUEUED, "from_seqs": [{"from_seqs": [1], "epoch": "e"}]}
 _OF_VERSION = {"min_version": VERSIONS, "epoch": [{"epoch": ""}]}
 
 #: The same -> field -> requests, each in place of the base's fields, or beside them.
@@ -220,8 +222,8 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "encoding": ENCODINGS,
         **_OF_VERSION,
     },
-    "subscribe match": {**_QUEUED, "vector": [{"vector": [2, -1]}], "min_score": SCORES},
-    "subscribe feed": _QUEUED,
+    "subscribe match": {**_STREAMS, "vector": [{"vector": [2, -1]}], "min_score": SCORES},
+    "subscribe feed": _STREAMS,
     "subscribe novel": {**_QUEUED, "below": [{"below": x} for x in (-2, 0.5, 2)], "last": LASTS},
     "subscribe count": {
         "collection": NAMED,
@@ -232,6 +234,7 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
         **_OF_VERSION,
     },
     "subscribe stats": {"collection": NAMED, "every": EVERY, **_OF_VERSION},
+    "subscribe cluster": {"every": EVERY},
     "subscribe map": {
         "collection": NAMED,
         "sample": [{"sample": 100}],

@@ -45,6 +45,15 @@ COLUMN_TYPES = [
 #: What a time may not be, of those that are numbers.
 NO_TIME = [0, -1, float("nan"), float("inf"), -0.5, np.float64(-1)]
 FROM_SEQ = [*INTEGERS, 0, -1, 2**53]
+#: Of collections with several shards it is a list.
+FROM_SEQS = [one for one in FROM_SEQ if not isinstance(one, list)] + [
+    [],
+    [0],
+    [1, "2"],
+    [None],
+    [[1]],
+    (1.5,),
+]
 FLOORS = NUMBERS
 LIMITS = [*INTEGERS, 0, -1, 1001]
 K = [*NO_INTEGER, 0, -1, 2**32]
@@ -164,7 +173,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "min_score": [*FLOORS, None],
         "filter": NO_FILTER,
         "include": INCLUDES,
-        "from_seq": FROM_SEQ,
+        "from_seq": FROM_SEQS,
         "epoch": TEXTS,
     },
     "novel": {
@@ -180,7 +189,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "collection": NAMES,
         "filter": NO_FILTER,
         "include": INCLUDES,
-        "from_seq": FROM_SEQ,
+        "from_seq": FROM_SEQS,
         "epoch": TEXTS,
     },
     "watch_count": {

@@ -88,7 +88,7 @@ async def test_an_integer_that_is_none_is_refused_by_name(db: Any) -> None:
             named = db.add("items", [[1, 2]], ids=[1], producer="p", batch=wrong)
             await refused(named, errors.BadRequest, "^batch: ")
             with pytest.raises(errors.BadRequest, match=r"^from_seq: "):
-                db.feed("items", from_seq=wrong, epoch="e")
+                db.novel("items", 0.5, from_seq=wrong, epoch="e")
     await db.ping()
 
 

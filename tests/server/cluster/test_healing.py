@@ -149,8 +149,8 @@ async def test_what_a_follower_has_and_the_stream_has_lost_is_not_given_up(
             for number in range(21, 31):
                 await until_taken(owner, "add", collection="items", rows=rows(number))
             await eventually(lambda: shard_on(two).window.version == 11)
-        [stream] = streams(two)
-        state = ask(two, f"STREAM.INFO.{stream}")["state"]
+            [stream] = streams(two)  # before the fence of whoever takes over
+            state = ask(two, f"STREAM.INFO.{stream}")["state"]
         store = store_of(two)
         # The stream as NATS has it after a loss: the same name and subject, and its end missing.
         messages = [

@@ -122,7 +122,7 @@ async def test_statistics_go_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -
             for name in ("items", "else")
         ]
         await raw.named("stats")
-        monkeypatch.setattr(tick, "collection_stats", once(tick.collection_stats))
+        monkeypatch.setattr(tick, "stats_of", once(tick.stats_of))
         while not server.metrics.faults:
             await raw.message()
         for sub in subs:

@@ -69,7 +69,7 @@ async def test_a_token_reaches_its_rows_of_all_shards_and_no_others(tmp_path: Pa
             assert (error["code"], error["row"]) == ("forbidden", 1)
             await raw.ok("add", rows=[{"id": 99, "vector": [1.0, 1.0]}], **to)
             assert await raw.code("drop", **to) == "forbidden"
-            kind = {"kind": "feed", **to}
+            kind = {"kind": "novel", "below": 0.5, **to}
             assert await raw.code("subscribe", **kind) == "unsupported"
         async with client(server, token=token({"rights": ["write"]})) as raw:
             assert await raw.code("search", vector=[1.0, 1.0], **to) == "forbidden"

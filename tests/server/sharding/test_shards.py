@@ -319,8 +319,6 @@ UNSUPPORTED: list[tuple[str, str, dict[str, Any]]] = [
         "add",
         {"rows": [{"id": 1, "vector": VECTOR}], "unless_near": {"score": 1}},
     ),
-    ("kind", "subscribe", {"kind": "match", "vector": VECTOR, "min_score": 0.5}),
-    ("kind", "subscribe", {"kind": "feed"}),
     ("kind", "subscribe", {"kind": "novel", "below": 0.5}),
     ("kind", "subscribe", {"kind": "count"}),
     ("kind", "subscribe", {"kind": "map"}),

@@ -85,6 +85,10 @@ class Window:
     is_dropped = False
     is_catching_up = False
 
+    @property
+    def parts(self) -> tuple[Window]:
+        return (self,)
+
 
 def test_streams_that_were_put_off_go_before_those_that_changed_since() -> None:
     """Where everything changes faster than it is told, everybody is still told in turn."""

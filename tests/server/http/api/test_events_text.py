@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from omendb_ws.wire.encoded import Message, text
 from omendb_ws.wire.messages import LivePushes, Results, Rows
 from tests.server.http.api.event_reader import EventReader, Read
 
+#: A shard that is a whole collection.
+WHOLE: Any = SimpleNamespace(place=None)
 ODD = '{"note":"a\\nb\\r\\n\u2028: id: 7\\u0000 \\"event\\":\\"gap\\""}'.encode()
 
 
@@ -56,7 +59,7 @@ def test_a_message_in_two_parts_is_one_event() -> None:
 
 
 def test_a_gap_has_the_id_of_its_end() -> None:
-    assert one(gap(1, 90, 140, "evicted"))[:2] == ("gap", "e1:140")
+    assert one(gap(1, 90, 140, "evicted", WHOLE))[:2] == ("gap", "e1:140")
 
 
 def test_a_live_push_has_the_version_of_the_view_as_id() -> None:
@@ -76,7 +79,7 @@ def test_the_end_says_by_its_id_that_nothing_comes_any_more() -> None:
 @pytest.mark.parametrize("event", ["stats", "expiring", "error"])
 def test_what_has_no_place_keeps_the_id_before(event: str) -> None:
     reader = EventReader()
-    reader.feed(events_text.event(gap(1, 1, 7, "slow").data, "e1"))
+    reader.feed(events_text.event(gap(1, 1, 7, "slow", WHOLE).data, "e1"))
     message = text(text_replies.encode_event(event, {"sub": 1, "at": 1.5, "to_seq": 3}))
     (found,) = reader.feed(events_text.event(message.data, "e1"))
     assert (found.name, found.id) == (event, "e1:7")
