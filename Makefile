@@ -17,9 +17,10 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
 
-# Side by side: tests wait for sockets and processes for half of the time that they take.
+# Side by side: tests wait for sockets and processes for half of the time that they take, and of
+# two cores two workers use 60%.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+	$(BIN)/python -m pytest --numprocesses=3 --dist=worksteal
 
 # Backups in a store that speaks S3 (moto's, on this machine); without its extra they are skipped.
 test-s3: $(VENV)/.installed-test $(VENV)/.installed-s3-test
