@@ -51,7 +51,7 @@ def position(lines: list[str], part: str) -> int:
         (
             "test",
             "'.[test]'",
-            ".venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal",
+            ".venv/bin/python -m pytest --numprocesses=3 --dist=worksteal",
         ),
         (
             "test-newest",
