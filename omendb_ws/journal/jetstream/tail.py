@@ -155,19 +155,20 @@ class Tail:
     async def _receive_until(self, is_made: asyncio.Event) -> None:
         """Receive one by one, unless a consumer is there soon. Raises Broken."""
         pause_seconds = _UNTIL_DIRECT_SECONDS
-        while not is_made.is_set():
+        while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_seconds):
                     await is_made.wait()
-            if is_made.is_set() or not self.has_room.is_set():
+            if is_made.is_set():
+                return
+            pause_seconds = _RETRY_SECONDS
+            if not self.has_room.is_set():
                 continue
             found = await self._jetstream.message_of_any(self._stream, self._next)
-            if is_made.is_set() or self._is_over.is_set() or found is None:
-                pause_seconds = _RETRY_SECONDS
-                continue
-            pause_seconds = 0.0
-            self._next += 1
-            self._receive(self._next - 1, *found)
+            if found is not None and not (is_made.is_set() or self._is_over.is_set()):
+                pause_seconds = 0.0
+                self._next += 1
+                self._receive(self._next - 1, *found)
 
     def _config(self, name: str) -> dict[str, Any]:
         return {
