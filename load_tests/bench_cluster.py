@@ -139,7 +139,8 @@ class Bench:
                     outage = await measure(cluster)
                 self.note(f"{what}: changes again after", "s", outage.changes_again)
                 self.note(f"{what}: longest without an answer", "s", outage.reads_gap)
-                self.note(f"{what}: longest without a push", "s", outage.pushes_gap)
+                self.note(f"{what}: pushed after its acknowledgement", "s", outage.pushed_after)
+                self.note(f"{what}: others without a change", "s", outage.others_gap)
 
     async def _made(self, deployed: Deployed, name: str, replicas: int) -> Placed:
         options = self.options

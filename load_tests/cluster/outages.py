@@ -2,7 +2,8 @@
 
 The collection ``items`` loses the node that owns it, or the server of NATS that leads its stream.
 Meanwhile a node that holds it is searched without a pause, and ``others``, which has lost neither,
-is changed and its feed read on that node.
+is changed and its feed read on that node: how late that tells of what was acknowledged. Its owner
+may have been connected to the server that was killed; so how long its changes wait is said, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import json
 import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,11 +38,13 @@ _MANY: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """In seconds: until a change was taken, and the longest time without an answer or a push."""
+    """In seconds: until a change was taken, the longest time without an answer, how late the feed
+    of ``others`` was at most, and the longest time without a change of that."""
 
     changes_again: float
     reads_gap: float
-    pushes_gap: float
+    pushed_after: float
+    others_gap: float
 
 
 class _Gap:
@@ -57,6 +61,29 @@ class _Gap:
         self.longest = max(self.longest, now - self._last)
         self._last = now
         self.count += 1
+
+
+class _Delay:
+    """How long after its acknowledgement a row is pushed, at most."""
+
+    def __init__(self) -> None:
+        self._acknowledged: deque[tuple[int, float]] = deque()
+        self._pushed_seq = 0
+        self.longest = 0.0
+        self.count = 0
+
+    def acknowledged(self, seq: int) -> None:
+        """Of the row ``seq``, now."""
+        if seq > self._pushed_seq:
+            self._acknowledged.append((seq, time.perf_counter()))
+
+    def pushed(self, seq: int) -> None:
+        """All rows up to ``seq``, now."""
+        now = time.perf_counter()
+        self._pushed_seq = seq
+        self.count += 1
+        while self._acknowledged and self._acknowledged[0][0] <= seq:
+            self.longest = max(self.longest, now - self._acknowledged.popleft()[1])
 
 
 async def owner_killed(deployed: Deployed) -> Outage:
@@ -88,20 +115,20 @@ def _process(processes: Sequence[Node | NatsServer], name: str) -> asyncio.subpr
 
 async def _measure(deployed: Deployed, victim: asyncio.subprocess.Process) -> Outage:
     witness = deployed.members[2]
-    changes, reads, pushes = _Gap(), _Gap(), _Gap()
+    changes, reads, others, pushes = _Gap(), _Gap(), _Gap(), _Delay()
     async with (
         _changed(witness, changes),
         _searched(witness, reads),
-        _pushed(deployed.members[1], witness, pushes),
+        _pushed(deployed.members[1], witness, others, pushes),
     ):
-        await _more(changes, reads, pushes)
+        await _more(changes, reads, others, pushes)
         victim.kill()
         await victim.wait()
-        await _more(changes, reads, pushes)
-    return Outage(changes.longest, reads.longest, pushes.longest)
+        await _more(changes, reads, others, pushes)
+    return Outage(changes.longest, reads.longest, pushes.longest, others.longest)
 
 
-async def _more(*gaps: _Gap) -> None:
+async def _more(*gaps: _Gap | _Delay) -> None:
     """Until each had many more moments."""
     counts = [gap.count for gap in gaps]
     async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -149,7 +176,9 @@ async def _searched(node: Member, gap: _Gap) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _pushed(owner: Member, node: Member, gap: _Gap) -> AsyncIterator[None]:
+async def _pushed(
+    owner: Member, node: Member, changes: _Gap, pushes: _Delay
+) -> AsyncIterator[None]:
     """Changes of ``others``, and what a feed of another node tells of them."""
     row = np.ones((1, _DIM), np.float32)
     async with (
@@ -160,12 +189,15 @@ async def _pushed(owner: Member, node: Member, gap: _Gap) -> AsyncIterator[None]
 
         async def write() -> None:
             while True:
-                await writer.add("others", row)
+                added = await writer.add("others", row)
+                assert added.last_seq is not None
+                changes.now()
+                pushes.acknowledged(added.last_seq)
                 await asyncio.sleep(_PERIOD_SECONDS)
 
         async def read() -> None:
-            async for _ in feed:
-                gap.now()
+            async for rows in feed:
+                pushes.pushed(rows.to_seq)
 
         async with _beside(write), _beside(read):
             await writer.add("others", row)

@@ -35,4 +35,4 @@ async def test_what_a_cluster_costs_and_how_it_bears_a_loss_is_measured(
         assert found[f"R1, {speed}: visible later p99", "ms"] >= 0
     assert found["R1, a fresh follower", "rows/s"] > 0
     assert found["3 nodes, by CPU", "linear"] > 0
-    assert min(outage.changes_again, outage.reads_gap, outage.pushes_gap) > 0
+    assert min(outage.changes_again, outage.reads_gap, outage.others_gap) > 0

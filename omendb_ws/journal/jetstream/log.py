@@ -7,6 +7,8 @@ record comes back from the stream and counts: not by its acknowledgement.
 After any doubt nothing more is admitted (``error``), and this node takes over from itself: a new
 term, a fence, and the stream followed until that is applied, which decides everything before it.
 What came back by then is settled as safe; the rest is refused, and is void wherever it may be.
+Where all that was sent comes back no doubt is left, and it goes on under its term: so the loss of
+one server of NATS does not cost the election of who leads the bucket.
 Where the log ends before that is known, what was sent is refused as ``Internal``.
 Where somebody else owns the log meanwhile, or the stream is not what was written, the log is
 *over*: that is settled without a tag. It goes on as a follower then, or is not shown any more.
@@ -20,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
 from omendb_core.model.change import Change
@@ -31,7 +32,6 @@ from ...runtime.faults import as_error
 from ..interface import Deposed, Following, LogNumbers, Manifest, Settle
 from ..local.compaction import LogCompaction, Passes
 from ..local.groups import Queued, size_of
-from .api import ApiError
 from .broken import BrokenStream
 from .followed import Followed
 from .head import Head
@@ -43,14 +43,15 @@ from .retention import Retention
 from .statements import StreamStatements
 from .streamed import Streamed
 from .tail import Tail
-from .takeover import claim
+from .takeover import claim, resolved
 from .waiting import Waiting
 
 log = logging.getLogger(__name__)
 
-_RETRY_SECONDS: Final = 0.25
 #: How long one that another node owns waits for the fence of that.
 _HEARD_SECONDS: Final = 5.0
+#: How long what was sent may take to come back after a doubt: less than any election.
+_COME_BACK_SECONDS: Final = 0.5
 #: How long a log that closes waits for what was appended.
 _CLOSE_SECONDS: Final = 10.0
 
@@ -77,7 +78,7 @@ class StreamLog:
         self._waiting = Waiting(settle)
         self._retention = Retention(self._jetstream, streamed.stream, followed)
         self._error: OmenError | None = None
-        self._is_over = self._is_resolving = False
+        self._is_over = self._is_resolving = self._may_come_back = False
         self._term = followed.judge.term
         self._wake = asyncio.Event()
         self._moved = Moved()
@@ -274,34 +275,30 @@ class StreamLog:
         """Something may or may not have been stored: admit nothing, and take over from oneself."""
         if self._is_over or self._is_resolving:
             return
-        self._is_resolving = True
-        self._error = Unavailable(
-            f"collection: {why}; its log is being taken over again; try again"
-        )
+        self._is_resolving = self._may_come_back = True
+        self._error = Unavailable(f"collection: {why}; its log is looked at again; try again")
         log.warning("%s: %s; taking its log over again", self.stored.name, why)
         self._tail.stop()
         self._connection.begin(self._resolve())
 
     async def _resolve(self) -> None:
-        while not self._is_over:
-            try:
-                await self._connection.until_connected()
-                await self._take_over()
-                break
-            except Broken as error:
-                self._is_broken(error)
-                return
-            except Deposed as error:
-                self._end_with(error)
-                return
-            except (ApiError, OmenError) as error:
-                log.info("%s: not taken over yet: %s", self.stored.name, error)
-            except Exception as error:
-                as_error(error, f"taking over {self.stored.name}")
-            await asyncio.sleep(_RETRY_SECONDS)
+        ended = await resolved(self._streamed, self._take_over, lambda: self._is_over)
+        if isinstance(ended, Broken):
+            self._is_broken(ended)
+        elif ended is not None:
+            self._end_with(ended)
 
     async def _take_over(self) -> None:
-        """A term, its fence, the stream up to there. Unavailable, ApiError, Broken, Deposed."""
+        """A term, its fence, the stream up to there; nothing of it where all that was sent comes
+        back. Unavailable, ApiError, Broken, Deposed."""
+        if self._may_come_back and await self._all_comes_back():
+            await self._go_on()
+            log.info("%s: all that was sent is there; it goes on", self.stored.name)
+            return
+        self._may_come_back = False  # its own fence may be there from now on
+        self._tail.stop()
+        if self._is_over:
+            return
         term_before = max(self._term, self._followed.judge.term)
         try:
             term, last = await claim(self._streamed, self._followed, term_before, from_others=False)
@@ -311,7 +308,6 @@ class StreamLog:
         if self._is_over:
             return
         self._term = term
-        self._tail.stop()  # of an attempt before
         self._follow()
         await self._moved.until(lambda: self._followed.applied >= last or self._is_over)
         if self._is_over:
@@ -321,6 +317,13 @@ class StreamLog:
         await self._go_on()
         self._jetstream.takeovers += 1
         log.warning("%s: taken over again, term %d", self.stored.name, term)
+
+    async def _all_comes_back(self) -> bool:
+        """Follow on, and whether all that was sent has come back soon."""
+        self._tail.stop()  # of an attempt before
+        self._follow()
+        came = await self._moved.within(_COME_BACK_SECONDS, lambda: not self._writing.sent)
+        return came and not self._is_over
 
     async def _go_on(self) -> None:
         """What was sent is decided: what has not come back is not there. Unavailable."""
@@ -352,9 +355,7 @@ class StreamLog:
         """Another node owns it: what of ours stands before its fence counts still."""
         self._tail.stop()
         self._follow()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_HEARD_SECONDS):
-                await self._moved.until(lambda: self._is_over)
+        await self._moved.within(_HEARD_SECONDS, lambda: self._is_over)
 
     def _refuse_all(self, *, is_decided: bool) -> None:
         """``is_decided``: a fence is applied, so what has not come back by now never will."""
@@ -382,11 +383,10 @@ class StreamLog:
     async def end(self, patience_seconds: float) -> None:
         """Settle what was appended, one way or the other, and stop."""
         self._wake.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience_seconds):
-                await self._moved.until(
-                    lambda: self._is_over or not (self._waiting.queue or self._writing.sent)
-                )
+        await self._moved.within(
+            patience_seconds,
+            lambda: self._is_over or not (self._waiting.queue or self._writing.sent),
+        )
         if self._error is None:
             await self._streamed.ownership.note(self._term, self._followed.tracker.version)
         self._error = self._error or Unavailable("collection: its node leaves")

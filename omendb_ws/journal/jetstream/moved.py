@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 
 class Moved(asyncio.Event):
@@ -14,3 +15,10 @@ class Moved(asyncio.Event):
         while not is_so():
             self.clear()
             await self.wait()
+
+    async def within(self, seconds: float, is_so: Callable[[], bool]) -> bool:
+        """Wait for so long at most; whether it is so then."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.until(is_so)
+        return is_so()

@@ -5,13 +5,21 @@ is decided once it is read up to there; whoever called reads on.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+from omendb_core.model.errors import OmenError
+
+from ...runtime.faults import as_error
+from ..interface import Deposed
 from .api import ApiError, JetStream
 from .followed import Followed
 from .ownership import fence
 from .records import Broken
 from .streamed import Streamed
+
+log = logging.getLogger(__name__)
 
 #: How often it is looked whether a stream ends too early, and how long between.
 _ATTEMPTS: Final = 8
@@ -66,3 +74,25 @@ async def claim(
         streamed.ownership.noted_version = had
     term = await streamed.ownership.take(term_before, from_others=from_others)
     return term, await fence(streamed.jetstream, streamed.subject, term)
+
+
+async def resolved(
+    streamed: Streamed, attempt: Callable[[], Awaitable[None]], is_over: Callable[[], bool]
+) -> Broken | Deposed | None:
+    """Take a log over by ``attempt``, again and again until it does, or ``is_over``; or why it
+    never will."""
+    name = streamed.stored.name
+    while not is_over():
+        try:
+            await streamed.jetstream.connection.until_connected()
+            await attempt()
+        except (Broken, Deposed) as error:
+            return error
+        except (ApiError, OmenError) as error:
+            log.info("%s: not taken over yet: %s", name, error)
+        except Exception as error:
+            as_error(error, f"taking over {name}")
+        else:
+            return None
+        await asyncio.sleep(_RETRY_SECONDS)
+    return None
