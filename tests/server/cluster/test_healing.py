@@ -204,6 +204,6 @@ async def test_what_needs_repair_can_be_dropped_and_made_anew(nats: NatsServer) 
     async with filled(nats, cluster_heal="ask") as (one, two, raw, other):
         ask(one, f"STREAM.DELETE.{streams(one)[0]}")
         await eventually(lambda: is_broken(one) and is_broken(two))
-        await other.ok("drop", collection="items")
+        await until_taken(other, "drop", collection="items")
         await eventually(lambda: shard_on(one) is None and shard_on(two) is None)
         await until_taken(raw, "create", collection="items", dim=2, capacity=10)
