@@ -39,7 +39,7 @@ async def until_taken(raw: Raw, op: str, **fields: Any) -> dict[str, Any]:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             reply = await raw.ask(op, **fields)
-            if reply.get("ok"):
+            if "ok" in reply:
                 return dict(reply["ok"])
             assert reply["error"]["code"] == "unavailable", reply
             assert reply["error"]["retry"] is True
