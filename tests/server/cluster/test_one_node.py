@@ -194,7 +194,7 @@ async def test_a_stream_that_was_deleted_stops_its_collection_and_no_other(
         await raw.add(1)
         ask(server, f"STREAM.DELETE.{stream_of(server)}")
         refused = await raw.error("add", collection="items", rows=rows(2))
-        assert refused["code"] == "unavailable"
+        assert refused["code"] in ("unavailable", "internal")  # the latter if it was on its way
         await eventually(
             lambda: server.context.catalog.find("default", "items").shard.broken is not None
         )
