@@ -33,7 +33,7 @@ from ..pieces.masks import mask_made, needs_mask
 from .commands import Ask, Count, Get, List, PlainRead, PlainSearch, Search, SnapshotPiece
 from .descriptions import described_in_pieces, describes_long
 from .shaped import make_timely, most_us, stated
-from .wide import MOST_VECTORS, WideSearches, is_wide, searched
+from .wide import MOST_VECTORS, Parts, WideSearches, is_wide, searched
 
 #: What a scan for one vector takes, measured: a millionth of a microsecond an element of the rows,
 #: and microseconds a row of the answer.
@@ -47,8 +47,10 @@ AT_ONCE_US: Final = 3_000.0
 #: Queries of a piece. With fewer than eight each takes longer, as the rows are read once a piece.
 _LEAST_QUERIES: Final = 8
 #: Of rows that are hard to tell apart each is scored, four by four with as many queries: fewer take
-#: as long (100,000 x 128: one 3.7 ms, four 5).
+#: as long (100,000 x 128: one 3.7 ms, four 5). Where these take longer than a piece should, pieces
+#: are some of the rows, for so many queries.
 _LEAST_HARD_QUERIES: Final = 4
+_MOST_HARD_QUERIES: Final = 16
 _MOST_QUERIES: Final = 128
 #: Rows of an answer from which on fewer queries take no longer each.
 _MANY_FOUND: Final = 64
@@ -163,21 +165,29 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[An
     """What is found for each piece of the queries, all at one version."""
     shard, query = work.shard, work.query
     if query.vectors is None or len(query.vectors) == 1:
-        return [(yield from _one_piece(shard, query, 0, long_reads))]
+        alone = Parts(shard, 1, long_reads) if _is_by_rows(shard, query) else None
+        return [(yield from _one_piece(shard, query, 0, alone))]
     count, rows = len(query.vectors), shard.window.rows
     fit = int(PIECE_US / (_batch_us(shard, query.k, count) / count))
     least = max(_LEAST_HARD_QUERIES, min(_LEAST_QUERIES, fit)) if query.k <= _MANY_FOUND else 1
     size = long_reads.size(least, _MOST_QUERIES)
     size.items = max(least, min(_MOST_QUERIES, fit))
-    if is_wide(shard) and query.shape == PLAIN:  # a piece is some rows, for so many vectors
-        size = long_reads.size(MOST_VECTORS, MOST_VECTORS)
+    is_by_rows = _is_by_rows(shard, query)
+    if is_by_rows:
+        most = MOST_VECTORS if is_wide(shard) else _MOST_HARD_QUERIES
+        size = long_reads.size(most, most)
     parts: list[Answer] = []
     start, left, took_us = 0, query.max_hits, 0.0
     while start < len(query.vectors):
         chunk = query.vectors[start : start + size.start()]
         asked = replace(query, vectors=chunk, max_hits=left)
-        part = yield from _one_piece(shard, asked, start, long_reads)
-        took_us += size.end()
+        steps = None
+        if is_by_rows:
+            expected_us = _hard_us(shard, query) * len(chunk) / count
+            steps = Parts(shard, len(chunk), long_reads, expected_us)
+        part = yield from _one_piece(shard, asked, start, steps)
+        piece_us = size.end()
+        took_us += piece_us if steps is None else steps.took_us
         start += len(chunk)
         left = None if left is None else left - len(part.hits.seqs)
         parts.append(part)
@@ -187,19 +197,32 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[An
     return parts
 
 
+def _is_by_rows(shard: Shard, query: Query) -> bool:
+    """Whether the pieces of a search are some rows, and not some of its queries."""
+    if query.shape != PLAIN or is_wide(shard):
+        return query.shape == PLAIN
+    if query.vectors is None or len(query.vectors) < _LEAST_HARD_QUERIES:
+        return False
+    return _hard_us(shard, query) * _LEAST_HARD_QUERIES > PIECE_US * len(query.vectors)
+
+
+def _hard_us(shard: Shard, query: Query) -> float:
+    """What a scan for the vectors took, as a rule; 0 where that is not known."""
+    vectors = 0 if query.vectors is None else len(query.vectors)
+    return shard.batch_cost.learned_us(vectors, shard.window.rows)
+
+
 def _one_piece(
-    shard: Shard, query: Query, start: int, long_reads: LongReads
+    shard: Shard, query: Query, start: int, steps: Parts | None
 ) -> Generator[bool, None, Answer]:
-    """What some queries find: at once, or in pieces where the answers are shaped, or the window is
-    wide."""
+    """What some queries find: at once, or in pieces where the answers are shaped, or by ``steps``
+    of some rows."""
     shard.refuse_broken()
     try:
         if query.shape != PLAIN:
             return (yield from _shaped(shard, query))
-        if is_wide(shard):
-            vectors = 1 if query.vectors is None else len(query.vectors)
-            search = shard.window.search_in_parts(query)
-            return (yield from searched(shard, search, vectors, long_reads))
+        if steps is not None:
+            return (yield from searched(shard, shard.window.search_in_parts(query), steps))
         (outcome,) = shard.window.search([query])
         if isinstance(outcome, OmenError):
             raise outcome

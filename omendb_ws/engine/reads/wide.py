@@ -1,4 +1,5 @@
-"""Plain searches over wide windows, some rows at a time: one scan takes longer than others wait.
+"""Plain searches some rows at a time, where one scan takes longer than others wait: over wide
+windows, and over rows that are hard to tell apart.
 
 Lives on the engine's thread. A vector's scan over ten million rows takes 30 ms, and that of each of
 many 4; so those that come while another is under way are scanned for together, by one scan in parts
@@ -29,7 +30,7 @@ from ...wire.searches import encode_answers, vectors_of
 from ..model.shard import Shard
 from ..model.ticket import Reply
 from ..pieces.copies import must_wait
-from ..pieces.long_reads import LongReads, PieceSize, Steps
+from ..pieces.long_reads import PIECE_US, LongReads, PieceSize, Steps
 from .commands import PlainSearch
 
 #: Elements of a part, at least and at most, of one vector.
@@ -62,17 +63,27 @@ def is_wide(shard: Shard) -> bool:
 
 
 class Parts:
-    """The rows of each step of a search for ``vectors`` vectors, by what the last one took."""
+    """The rows of each step of a search for ``vectors`` vectors, by what the last one took.
 
-    def __init__(self, shard: Shard, vectors: int, long_reads: LongReads) -> None:
-        dim = shard.definition.dim
-        self._size: PieceSize = long_reads.size(_LEAST_ELEMENTS // dim, _MOST_ELEMENTS // dim)
+    ``took_us``: all steps so far. ``expected_us``: what all rows take, where that is known.
+    """
+
+    def __init__(
+        self, shard: Shard, vectors: int, long_reads: LongReads, expected_us: float = 0.0
+    ) -> None:
+        dim, rows = shard.definition.dim, shard.window.rows
+        least = _LEAST_ELEMENTS // dim
+        self.took_us = 0.0
+        self._size: PieceSize = long_reads.size(least, _MOST_ELEMENTS // dim)
         self._size.items = parts.step_rows(shard.window.state.ring, vectors)
+        if expected_us:
+            fit = int(rows * PIECE_US / expected_us)
+            self._size.items = max(least, min(self._size.items, fit))
 
     def step(self, search: InParts) -> None:
         """Take the next one."""
         search.step(self._size.start())
-        self._size.end()
+        self.took_us += self._size.end()
 
 
 def each_k(asked: Sequence[searches.PlainSearch]) -> I64:
@@ -81,11 +92,8 @@ def each_k(asked: Sequence[searches.PlainSearch]) -> I64:
     return each if max(one.n for one in asked) == 1 else np.repeat(each, [one.n for one in asked])
 
 
-def searched(
-    shard: Shard, search: InParts, vectors: int, long_reads: LongReads
-) -> Generator[bool, None, Answer]:
+def searched(shard: Shard, search: InParts, steps: Parts) -> Generator[bool, None, Answer]:
     """What ``search`` finds, while its shard is held by whoever asks."""
-    steps = Parts(shard, vectors, long_reads)
     while not search.is_done:
         shard.refuse_broken()
         steps.step(search)

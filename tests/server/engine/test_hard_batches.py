@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from omendb_core.model.change import RowBatch
+from omendb_core.scan import parts
 
 from omendb_ws.engine.model.scan_cost import ScanCost
 from omendb_ws.engine.pieces.long_reads import PIECE_US
+from omendb_ws.engine.reads import wide
 from omendb_ws.engine.reads.long_answers import AT_ONCE_US
 from tests.server.raw import Raw, client, running
 
@@ -27,7 +29,7 @@ async def filled(raw: Raw) -> int:
 
 @pytest.mark.parametrize(
     ("before_us", "first"),
-    [(None, 16), (AT_ONCE_US / 2, 16), (2 * AT_ONCE_US, int(PIECE_US / AT_ONCE_US * 8)), (1e9, 4)],
+    [(None, 16), (AT_ONCE_US / 2, 16), (2 * AT_ONCE_US, int(PIECE_US / AT_ONCE_US * 8))],
 )
 async def test_a_batch_is_cut_by_what_one_of_its_size_took_before(
     before_us: float | None, first: int, monkeypatch: pytest.MonkeyPatch
@@ -60,6 +62,35 @@ async def test_a_batch_is_cut_by_what_one_of_its_size_took_before(
         assert 0.0 < learned_us < (before_us or float("inf")), "rows were easy this time"
         again = await raw.search_binary(handle, QUERIES, k=3)
         assert again.hits.seqs.tolist() == found.hits.seqs.tolist()
+
+
+@pytest.mark.parametrize("vectors", [4, 16, 40])
+async def test_where_four_vectors_take_long_a_piece_is_some_rows(
+    vectors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = np.random.default_rng(3).standard_normal((vectors, 2)).astype(np.float32)
+    scanned: list[int] = []
+    look = parts.TopKInParts._look
+
+    def counted(self: Any, start: int, stop: int) -> None:
+        scanned.append(len(self._question.queries))
+        look(self, start, stop)
+
+    async with running() as server, client(server) as raw:
+        handle = await filled(raw)
+        at_once = await raw.search_binary(handle, queries, k=3)
+        (shard,) = server.context.catalog.shards()
+        monkeypatch.setattr(parts.TopKInParts, "_look", counted)
+        monkeypatch.setattr(wide, "_LEAST_ELEMENTS", 2 * 64)
+        before_us = 1e9
+        shard.scan_cost, shard.batch_cost = ScanCost(), ScanCost()
+        shard.batch_cost.note(vectors, 100, before_us)
+        in_parts = await raw.search_binary(handle, queries, k=3)
+        assert len(scanned) == 2 * -(-vectors // 16), "of 100 rows 64 are a step"
+        assert max(scanned) == min(vectors, 16)
+        for name in ("seqs", "scores"):
+            assert getattr(in_parts.hits, name).tolist() == getattr(at_once.hits, name).tolist()
+        assert 0.0 < shard.batch_cost.learned_us(vectors, 100) < before_us, "it is unlearned"
 
 
 def test_only_what_was_done_is_known() -> None:
