@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from omendb_ws.cluster import agenda
 from tests.nats import NatsServer, nats_server
+from tests.nats_cluster import nats_servers
 from tests.patience import eventually
 from tests.server.cluster.nodes import node, served, store_of, until_taken
 from tests.server.cluster.test_healing import ask, epoch_of, found, new_epoch
@@ -57,6 +59,33 @@ async def test_a_collection_in_memory_whose_nats_is_lost_is_healed_out_of_a_wind
         assert await found(raw) == [1, 2, 3]
         await until_taken(raw, "add", collection="items", rows=rows(4))
         assert ask(server, f"STREAM.INFO.{stream_of(server)}")["config"]["storage"] == "memory"
+
+
+async def test_a_collection_in_memory_outlives_one_of_three_servers_and_is_healed_after_all(
+    tmp_path: Path,
+) -> None:
+    with nats_servers(tmp_path / "three") as nats:
+        async with node(nats) as server, client(server) as raw:
+            made = await raw.create("items", durability="memory")
+            await raw.add(1, 2, 3)
+            leader = ask(server, f"STREAM.INFO.{stream_of(server)}")["cluster"]["leader"]
+            nats.called(leader).kill()
+            await until_taken(raw, "add", collection="items", rows=rows(4))
+            assert await epoch_of(raw) == made["epoch"]
+            nats.called(leader).start()
+            await asyncio.to_thread(nats.called(leader).until_it_listens)
+            await until_taken(raw, "add", collection="items", rows=rows(5))
+            assert await found(raw) == [1, 2, 3, 4, 5]
+            assert await epoch_of(raw) == made["epoch"]
+
+            for one in nats.members:
+                one.kill()
+            assert await found(raw) == [1, 2, 3, 4, 5]
+            nats.start()
+            await new_epoch(raw, made["epoch"])
+            assert await found(raw) == [1, 2, 3, 4, 5]
+            await until_taken(raw, "add", collection="items", rows=rows(6))
+            assert await found(raw) == [1, 2, 3, 4, 5, 6]
 
 
 async def test_a_collection_in_memory_that_nobody_has_is_there_empty_under_a_new_epoch(
