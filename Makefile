@@ -117,7 +117,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz test-s3 test-integratio
 	SHARD_WALKS=200 SHARD_LIVE_RUNS=500 \
 		$(BIN)/python -m pytest --timeout 3600 tests/server/sharding/test_walk.py tests/server/sharding/test_live_law.py
 	GRANTS_WALK=all $(BIN)/python -m pytest --timeout 1200 tests/server/access/test_grants_walk.py
-	FAULT_WALK=all $(BIN)/python -m pytest tests/server/engine/test_fault_walk.py
+	FAULT_WALK=all $(BIN)/python -m pytest tests/server/engine/test_fault_walk.py tests/server/cluster/test_fault_walk.py
 	SHAPED_RUNS=50 $(BIN)/python -m pytest --timeout 7200 $(SHAPED)
 	FILE_MUTATIONS=20000 $(BIN)/python -m pytest --timeout 3000 tests/files/test_mutations.py
 	$(BIN)/python -m tests.fuzz --runs 4000 journal_files

@@ -109,5 +109,5 @@ class Head:
         for _ in range(_MOST_NUDGES):
             if not self._compaction.is_under_way:
                 return
-            self._waiting.tell([], None)
+            self._waiting.tell(None)
             await asyncio.sleep(_NUDGE_SECONDS)

@@ -133,8 +133,8 @@ class StreamLog:
 
     def put(self, queued: Queued) -> None:
         """Queue what is no change."""
-        if self._waiting.put(queued) or self._error is not None:
-            self._connection.soon(self._wake.set)
+        is_told = self._error is not None
+        self._waiting.put(queued, lambda: self._connection.soon(self._wake.set), always=is_told)
 
     def rewind(self) -> Checkpoint:
         """See Log."""
@@ -246,7 +246,10 @@ class StreamLog:
                 if not record.begins_term
             )
         finally:
-            self._waiting.settled(settled)
+            try:
+                self._waiting.settled(settled)
+            except Exception:  # somebody waits for each of them
+                self._waiting.settled(settled)
         if self._followed.judge.term > self._term:
             self._end_with(Deposed("is owned by another node now"), is_decided=True)
             return
@@ -370,14 +373,13 @@ class StreamLog:
         """Nothing more comes of this log: refuse what waits, and have the collection say why."""
         if self._is_over:
             return
-        self._is_over = True
-        self._error = error
+        self._is_over, self._error = True, error
         level = logging.INFO if isinstance(error, Deposed) else logging.ERROR
         log.log(level, "%s stops: %s", self.stored.name, error.message)
         self._pipeline.end()
         self._tail.stop()
         self._refuse_all(is_decided=is_decided)
-        self._waiting.tell([], error)
+        self._waiting.tell(error)
         self._moved.set()
 
     async def end(self, patience_seconds: float) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from omendb_core.model.errors import Unavailable
 
+from ...runtime.faults import as_error
 from .api import ApiError, JetStream
 from .records import Broken, Gap
 from .takeover import refuse_end_before
@@ -167,8 +168,21 @@ class Tail:
             found = await self._jetstream.message_of_any(self._stream, self._next)
             if found is not None and not (is_made.is_set() or self._is_over.is_set()):
                 pause_seconds = 0.0
-                self._next += 1
-                self._receive(self._next - 1, *found)
+                self._take(self._next, *found)
+
+    def _take(self, sequence: int, message: bytes, time_ns: int) -> None:
+        """The next message. Raises Broken: a fault of whoever receives leaves it half done, so it
+        is all to be read again."""
+        self._next = sequence + 1
+        try:
+            self._receive(sequence, message, time_ns)
+        except Broken:
+            raise
+        except Exception as error:
+            fault = as_error(error, f"receiving of {self._stream}")
+            raise Broken(
+                f"a fault of the server at sequence {sequence}: {fault.message}"
+            ) from error
 
     def _config(self, name: str) -> dict[str, Any]:
         return {
@@ -207,7 +221,18 @@ class _Reading:
         await tail._jetstream.connection.client.publish(subject, orjson.dumps(ask), reply=inbox)
 
     async def on_message(self, message: Msg) -> None:
-        """A message of the stream, or a status of a pull."""
+        """A message of the stream, or a status of a pull; what fails here is dropped by nats-py,
+        so another consumer begins with it."""
+        try:
+            await self._look_at(message)
+        except Broken as error:
+            self.broken = error
+            self.is_over.set()
+        except Exception as error:
+            as_error(error, f"following {self._tail._stream}")
+            self.is_over.set()
+
+    async def _look_at(self, message: Msg) -> None:
         tail = self._tail
         tail._heard_at = tail._jetstream.connection.now
         if self.is_over.is_set():
@@ -225,15 +250,9 @@ class _Reading:
         elif sequence < tail._next:
             return  # it was received before this consumer was there
         elif sequence != tail._next:
-            self.broken = Gap(f"sequence {tail._next} is not there; {sequence} comes next")
-            self.is_over.set()
+            raise Gap(f"sequence {tail._next} is not there; {sequence} comes next")
         else:
-            tail._next = sequence + 1
-            try:
-                tail._receive(sequence, message.data, time_ns)
-            except Broken as error:
-                self.broken = error
-                self.is_over.set()
+            tail._take(sequence, message.data, time_ns)
 
     async def _status(self, message: Msg) -> None:
         status = (message.headers or {}).get("Status", "")

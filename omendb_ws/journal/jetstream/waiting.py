@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from omendb_core.model.errors import Internal, OmenError, StorageFull, Unavailable
@@ -41,28 +41,26 @@ class Waiting:
         """Whether another change may be admitted."""
         return self.pending_bytes < MAX_PENDING_BYTES
 
-    def put(self, queued: Queued) -> bool:
-        """Put one in; whether it is the only one there."""
+    def put(self, queued: Queued, wake: Callable[[], None], *, always: bool) -> None:
+        """Put one in, and wake who sends: if it is the only one there, or ``always``."""
         with self.lock:
             self.queue.append(queued)
             self.pending_bytes += queued[2]
-            return len(self.queue) == 1
+            is_first = len(self.queue) == 1
+        if is_first or always:
+            try:
+                wake()
+            except Exception as fault:  # it is there by now
+                as_error(fault, "waking who sends changes")
+                wake()
 
     def settled(self, queued: Sequence[Queued]) -> None:
         """These are safe."""
-        self._forget(queued)
-        tags = _tags_of(queued)
-        if tags:
-            self.settlements += 1
-            self.tell(tags, None)
+        self._settle_those(queued, None)
 
     def refuse(self, queued: Sequence[Queued], error: OmenError) -> None:
         """Nobody is told that these are in the log."""
-        self._forget(queued)
-        tags = _tags_of(queued)
-        if tags:
-            self.must_rewind = True
-            self.tell(tags, error)
+        self._settle_those(queued, error)
 
     def refuse_queued(self, why: OmenError) -> None:
         """Refuse all that is in the queue, of which nothing is in the log."""
@@ -86,17 +84,36 @@ class Waiting:
             first = self.queue.popleft()
         self.refuse([first], error)
 
-    def tell(self, tags: list[Any], error: OmenError | None) -> None:
-        """Settle ``tags``; of none it is told what became of the log."""
-        try:
-            self._settle(tags, error)
-        except Exception as fault:  # somebody waits for each of them
-            as_error(fault, "settling changes")
-            self._settle(tags, error)
+    def tell(self, error: OmenError | None) -> None:
+        """Settle nothing: tell what became of the log, or that there is room."""
+        _twice(lambda: self._settle([], error))
+
+    def _settle_those(self, queued: Sequence[Queued], error: OmenError | None) -> None:
+        _twice(lambda: self._forget(queued))
+        _twice(lambda: self._tell(queued, error))
+
+    def _tell(self, queued: Sequence[Queued], error: OmenError | None) -> None:
+        tags = _tags_of(queued)
+        if not tags:
+            return
+        if error is None:
+            self.settlements += 1
+        else:
+            self.must_rewind = True
+        self._settle(tags, error)
 
     def _forget(self, queued: Sequence[Queued]) -> None:
         with self.lock:
             self.pending_bytes -= sum(size for _, _, size in queued)
+
+
+def _twice(work: Callable[[], None]) -> None:
+    """Do ``work``; once more where it fails: somebody waits for what is settled."""
+    try:
+        work()
+    except Exception as fault:
+        as_error(fault, "settling changes")
+        work()
 
 
 def _refusal(why: OmenError) -> OmenError:
