@@ -32,6 +32,7 @@ from ..telemetry.metrics import NO_JOURNAL, JournalNumbers
 from ..tenants.accounts import Accounts
 from ..wire.messages import Create, Durability
 from ..wire.opcodes import Limits
+from .differences import differences
 from .entry import Entry
 from .held import HeldNames
 from .parts import Coming, part_definition, part_names
@@ -372,10 +373,10 @@ def _refuse_other(
 ) -> None:
     if create.if_exists != "ok":
         raise Exists(f"collection: there is a {existing.name!r} already")
-    is_alike = existing.shards[0].definition == definition
-    is_alike = is_alike and len(existing.shards) == (create.shards or 1)
-    if not is_alike or existing.durability != durability:
-        raise Exists(f"collection: there is a {existing.name!r} already, defined otherwise")
+    there = existing.shards[0].definition, len(existing.shards), existing.durability
+    found = differences(there, (definition, create.shards or 1, durability))
+    if found is not None:
+        raise Exists(f"collection: there is a {existing.name!r} already, but its {found}")
 
 
 def window_limits(limits: Limits) -> WindowLimits:
