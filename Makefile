@@ -107,35 +107,37 @@ SHAPED := $(addprefix tests/,core/search/test_shaped_hard_data.py core/search/te
 # What `make test` does in a bounded size: killed servers, lost power, broken disks, odd searches,
 # grants, odd bytes for whatever reads any (FUZZ_SECONDS, divided among the targets).
 FUZZ_SECONDS ?= 1200
+# Stacks are not written after 280 s here: tests take longer, and to write them while others run may end the process.
+LONG := $(BIN)/python -m pytest -o faulthandler_timeout=0
 torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz test-s3 test-integrations
 	$(BIN)/python -m tests.torture.kill --rounds 500
-	EXAMPLES=all $(BIN)/python -m pytest --timeout 3600 -m hypothesis
-	EXAMPLES=all $(BIN)/python -m pytest --timeout 3600 tests/core/native/test_native_builds.py tests/load_tests/test_guard.py
-	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
+	EXAMPLES=all $(LONG) --timeout 3600 -m hypothesis
+	EXAMPLES=all $(LONG) --timeout 3600 tests/core/native/test_native_builds.py tests/load_tests/test_guard.py
+	JOURNAL_SEEDS=10000 $(LONG) tests/journal
 	CLUSTER_ROUNDS=200 CLUSTER_NODE_ROUNDS=400 CLUSTER_SERVER_ROUNDS=100 \
-		$(BIN)/python -m pytest --timeout 7200 tests/server/cluster/test_rounds.py
+		$(LONG) --timeout 7200 tests/server/cluster/test_rounds.py
 	SHARD_WALKS=200 SHARD_LIVE_RUNS=500 \
-		$(BIN)/python -m pytest --timeout 3600 tests/server/sharding/test_walk.py tests/server/sharding/test_live_law.py
-	GRANTS_WALK=all $(BIN)/python -m pytest --timeout 1200 tests/server/access/test_grants_walk.py
-	FAULT_WALK=all $(BIN)/python -m pytest tests/server/engine/test_fault_walk.py tests/server/cluster/test_fault_walk.py
-	SHAPED_RUNS=50 $(BIN)/python -m pytest --timeout 7200 $(SHAPED)
-	FILE_MUTATIONS=20000 $(BIN)/python -m pytest --timeout 3000 tests/files/test_mutations.py
+		$(LONG) --timeout 3600 tests/server/sharding/test_walk.py tests/server/sharding/test_live_law.py
+	GRANTS_WALK=all $(LONG) --timeout 1200 tests/server/access/test_grants_walk.py
+	FAULT_WALK=all $(LONG) tests/server/engine/test_fault_walk.py tests/server/cluster/test_fault_walk.py
+	SHAPED_RUNS=50 $(LONG) --timeout 7200 $(SHAPED)
+	FILE_MUTATIONS=20000 $(LONG) --timeout 3000 tests/files/test_mutations.py
 	$(BIN)/python -m tests.fuzz --runs 4000 journal_files
 	$(BIN)/python -m tests.fuzz --guided --seconds $(FUZZ_SECONDS)
-	DIFFERENTIAL_STREAMS=100000 $(BIN)/python -m pytest --timeout 3600 tests/server/net/test_differential.py
-	IDLE_CONNECTIONS=10000 $(BIN)/python -m pytest -s tests/server/net/test_idle.py tests/server/http/api/test_idle_streams.py
+	DIFFERENTIAL_STREAMS=100000 $(LONG) --timeout 3600 tests/server/net/test_differential.py
+	IDLE_CONNECTIONS=10000 $(LONG) -s tests/server/net/test_idle.py tests/server/http/api/test_idle_streams.py
 	$(BIN)/python -m load_tests.neighbours
-	OVERLOAD_RUNS=2000 OVERLOAD_ORDERS=100 $(BIN)/python -m pytest --timeout 3600 tests/server/sessions/test_overload.py
-	EVENT_CUTS=300 EVENT_STREAMS=9000 $(BIN)/python -m pytest --timeout 1200 tests/server/http/api
-	HTTP_OFFERS=3000 $(BIN)/python -m pytest tests/server/http/api/test_offers.py
-	OVER_HTTP=1 $(BIN)/python -m pytest tests/client/common -k http
-	HTTP_EXAMPLES=300 $(BIN)/python -m pytest --timeout 3600 tests/server/http/api/test_document.py
+	OVERLOAD_RUNS=2000 OVERLOAD_ORDERS=100 $(LONG) --timeout 3600 tests/server/sessions/test_overload.py
+	EVENT_CUTS=300 EVENT_STREAMS=9000 $(LONG) --timeout 1200 tests/server/http/api
+	HTTP_OFFERS=3000 $(LONG) tests/server/http/api/test_offers.py
+	OVER_HTTP=1 $(LONG) tests/client/common -k http
+	HTTP_EXAMPLES=300 $(LONG) --timeout 3600 tests/server/http/api/test_document.py
 	$(BIN)/python -m tests.torture.generated_clients
-	SDIST_TESTS="tests/core tests/wire tests/project" $(BIN)/python -m pytest --timeout 1800 tests/project/test_sdist.py
-	WINDOWS_BUILD=1 $(BIN)/python -m pytest tests/core/native/test_windows_builds.py
-	AFTERNOON=1 $(BIN)/python -m pytest --timeout 900 tests/deploy/test_afternoon.py
+	SDIST_TESTS="tests/core tests/wire tests/project" $(LONG) --timeout 1800 tests/project/test_sdist.py
+	WINDOWS_BUILD=1 $(LONG) tests/core/native/test_windows_builds.py
+	AFTERNOON=1 $(LONG) --timeout 900 tests/deploy/test_afternoon.py
 	$(BIN)/python -m tests.torture.typed_client
-	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py
+	RESIDENT_MEMORY=large $(LONG) tests/server/node/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.bench_standing
