@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from omendb_core.model.errors import OmenError, Unavailable
 
+from ...runtime.faults import as_error
 from ..interface import Deposed
 from .api import ApiError, JetStream
 from .names import owner_entry
@@ -72,6 +73,8 @@ class Ownership:
                 await self._jetstream.put(self._entry, self._value(term), entry.revision)
         except (ApiError, OmenError) as error:
             log.info("%s: its version is not noted: %s", self._entry, error)
+        except Exception as error:  # whoever stops has more to do
+            as_error(error, f"noting the version in {self._entry}")
 
     def _value(self, term: int) -> dict[str, Any]:
         return {

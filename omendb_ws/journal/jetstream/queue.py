@@ -60,13 +60,10 @@ class Writing:
         self._group_bytes = min(GROUP_BYTES, self._part_bytes)
         self._since_checkpoint = 0
         self._made: tuple[Logged, Body] | None = None
+        #: Whether the end of a pass was what ``messages`` took last.
+        self.has_ended_pass = False
         #: What is sent and has not come back, oldest first.
         self.sent: deque[Sent] = deque()
-
-    @property
-    def has_ended_pass(self) -> bool:
-        """Whether the end of a pass was taken last."""
-        return bool(self.sent) and self.sent[-1].checksum is None
 
     def came_back(self, record: Record) -> Sent:
         """What of ours a record is that counts, the next of what was sent. Broken."""
@@ -98,6 +95,7 @@ class Writing:
         ValueError if the next change is too large for a stream.
         """
         head = queue[0][0]
+        self.has_ended_pass = isinstance(head, Done)
         if isinstance(head, Done):
             self.sent.append(Sent(queue.popleft(), None))
             return []

@@ -158,3 +158,15 @@ def test_the_end_of_a_pass_is_no_message() -> None:
     assert writing.sent[-1].begins_pass
     assert list(writing.messages(waiting, is_alone=True)) == []
     assert writing.has_ended_pass
+
+
+def test_the_end_of_a_pass_is_told_once_though_what_comes_next_must_wait() -> None:
+    writing = Writing(MANIFEST, begun(), LIMITS, MOST_BYTES)
+    large = add(2, 2, *range(2, 100))
+    waiting: deque[Queued] = deque([(add(1, 1, 1), "tag", 1), (Done(), None, 0), (large, "tag", 1)])
+    assert len(writing.messages(waiting, is_alone=True)) == 1
+    assert list(writing.messages(waiting, is_alone=False)) == []
+    assert writing.has_ended_pass
+    assert list(writing.messages(waiting, is_alone=False)) == []
+    assert not writing.has_ended_pass, "whoever sends would ask again, and again"
+    assert len(waiting) == 1

@@ -40,7 +40,8 @@ async def test_all_rows_that_are_due_leave_by_changes_of_so_many_each(
         await raw.ok("add", collection="items", rows=made_rows(300, 2))
         clock.move(20)
         await eventually(lambda: shard.window.rows == 0)
-        shard.window.check()
+        with server.context.engine._windows:  # it may be in the middle of that change
+            shard.window.check()
 
 
 async def test_others_are_answered_in_between() -> None:
