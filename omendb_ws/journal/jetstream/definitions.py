@@ -14,12 +14,13 @@ had before (``lost``). On the connection's thread.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from omendb_core.model.errors import Unavailable
+from omendb_core.model.errors import OmenError, Unavailable
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import WindowLimits
 
@@ -32,6 +33,8 @@ from .names import defined_by, definition_entry, healing_entry, stream
 from .ownership import Ownership
 from .streamed import Streamed
 
+log = logging.getLogger(__name__)
+
 #: A log, and what says that its collection is there; once, by whoever waits.
 Begun: TypeAlias = tuple[StreamLog, Callable[[], Coroutine[Any, Any, object]]]
 
@@ -39,7 +42,8 @@ Begun: TypeAlias = tuple[StreamLog, Callable[[], Coroutine[Any, Any, object]]]
 class Definitions:
     """Of one cluster, for the process ``incarnation`` of ``node``.
 
-    ``drop`` takes a collection out, and waits. Everything else raises ApiError, Unavailable.
+    ``drop`` takes a collection out, and waits; so does ``give_up`` a healing, of the stream before
+    and the new one. Everything else raises ApiError, Unavailable.
     """
 
     def __init__(
@@ -49,12 +53,14 @@ class Definitions:
         node: str,
         incarnation: str,
         drop: Callable[[Stored], None],
+        give_up: Callable[[Stored, Stored], None],
     ) -> None:
         self._jetstream = jetstream
         self._cluster = cluster
         self._node = node
         self._incarnation = incarnation
         self._drop = drop
+        self._give_up = give_up
 
     def streamed(self, stored: Stored, limits: WindowLimits) -> Streamed:
         """A collection's stream, and what this node works on it with."""
@@ -106,9 +112,9 @@ class Definitions:
                     f"collection: another node makes {manifest.name!r} now; try again"
                 ) from error
             raise
-        log = await begin_stream(self.streamed(stored, limits), manifest, checkpoint, settle)
+        begun = await begin_stream(self.streamed(stored, limits), manifest, checkpoint, settle)
         made = value | {"state": "made"}
-        return log, lambda: self._jetstream.put(entry, made, revision)
+        return begun, lambda: self._jetstream.put(entry, made, revision)
 
     async def renew(
         self,
@@ -131,17 +137,36 @@ class Definitions:
         revision = await self._jetstream.put(entry, value, there.revision)
         if "renewing" in there.value:  # a node died of it, or comes too late: it cannot switch now
             await self.take_away(replace(old, key=there.value["renewing"]))
-        log = await begin_stream(self.streamed(new, limits), manifest, checkpoint, settle)
+        streamed = replace(self.streamed(new, limits), remove=lambda: self._give_up(old, new))
+        begun = await begin_stream(streamed, manifest, checkpoint, settle)
         made = there.value | {"key": new.key, "lost": old.key}
         made.pop("renewing", None)
 
         async def switch() -> None:
             await self._jetstream.put(entry, made, revision)
-            await self._forget(old.key)
-            if "lost" in there.value:
-                await self._take_stream(there.value["lost"])
+            try:
+                await self._forget(old.key)
+                if "lost" in there.value:
+                    await self._take_stream(there.value["lost"])
+            except (ApiError, OmenError) as error:  # it is healed all the same
+                log.info("%s: what it had before is not all taken away: %s", old.name, error)
 
-        return log, switch
+        return begun, switch
+
+    async def give_up(self, old: Stored, new: Stored) -> None:
+        """Have nothing of a healing, unless the collection is healed, or dropped, by now.
+
+        Its entry is written first: a switch that is on its way still comes too late then.
+        """
+        entry = definition_entry(old.tenant, old.name)
+        there = await self._jetstream.get(entry)
+        if there is not None and there.value.get("key") == new.key:
+            return
+        if there is not None and there.value.get("renewing") == new.key:
+            value = {key: one for key, one in there.value.items() if key != "renewing"}
+            await self._jetstream.put(entry, value, there.revision)
+        await self._take_stream(new.key)
+        await self._forget(new.key)
 
     async def of_memory(self, stored: Stored) -> Manifest | None:
         """What a collection is made of that is in the memory of NATS, under a new epoch; None of
@@ -181,6 +206,25 @@ class Definitions:
         if is_all:
             await self._jetstream.remove(entry)
 
+    async def clear_one(self, stored: Stored) -> None:
+        """Take away what was never finished, or dropped; not what its maker has finished by now.
+
+        Its entry is written first: a maker that stood still finds that it comes too late.
+        """
+        entry = definition_entry(stored.tenant, stored.name)
+        there = await self._jetstream.get(entry)
+        if there is None or there.value.get("key") != stored.key or there.value["state"] == "made":
+            return
+        value = there.value | self._value(stored, "dropping")
+        try:
+            await self._jetstream.put(entry, value, there.revision)
+        except ApiError as error:
+            if error.is_wrong_last:  # its maker is awake
+                return
+            if not error.is_full:
+                raise
+        await self.take_away(stored)
+
     async def _take_stream(self, key: str) -> None:
         await self._jetstream.delete_stream(stream(self._cluster, key))
 
@@ -196,7 +240,7 @@ class Definitions:
         alive = {entry.value.get("incarnation") for entry in found if entry is not None}
         for tenant, name, value in await self._all():
             if value["state"] != "made" and value.get("by") not in alive:
-                await self.take_away(Stored(value["key"], tenant, name))
+                await self.clear_one(Stored(value["key"], tenant, name))
 
     async def _all(self) -> list[tuple[str, str, dict[str, Any]]]:
         found = []

@@ -25,7 +25,7 @@ from .definitions import Begun, Definitions
 from .flushing import flushing_servers, refuse_other_servers
 from .following import StreamFollowing
 from .log import StreamLog
-from .names import bucket, held_entry, node_entry, secret_entry
+from .names import bucket, held_entry, leaving_entry, node_entry, secret_entry
 from .presence import Presence
 from .receiving import Arrivals, StreamReceiving
 from .recovery import StreamRecovery
@@ -64,7 +64,7 @@ class JetStreamStore:
         self._jetstream = JetStream(self.connection, bucket(place.cluster))
         self._presence = Presence(self._jetstream, place.node, self._incarnation, place.version)
         self._definitions = Definitions(
-            self._jetstream, place.cluster, place.node, self._incarnation, self.drop
+            self._jetstream, place.cluster, place.node, self._incarnation, self.drop, self._give_up
         )
         self._watch: BucketWatch | None = None
         self._saying: asyncio.Task[None] | None = None
@@ -181,6 +181,9 @@ class JetStreamStore:
         """See Store."""
         self._call("drop", self._definitions.drop(stored))
 
+    def _give_up(self, old: Stored, new: Stored) -> None:
+        self._call("give up", self._definitions.give_up(old, new))
+
     def close(self) -> None:
         """See Store."""
         if self.connection.is_connected:
@@ -243,7 +246,7 @@ class JetStreamStore:
 
     def clear(self, stored: Stored) -> None:
         """Take away what a node that is gone was making or dropping."""
-        self._call("clear", self._definitions.take_away(stored))
+        self._call("clear", self._definitions.clear_one(stored))
 
     def wish(
         self,
@@ -273,6 +276,7 @@ class JetStreamStore:
 
     def forget_node(self, node: str) -> None:
         """Take out what a node said that is dead."""
+        self._call("forget", self._jetstream.remove(leaving_entry(node)))
         self._call("forget", self._jetstream.remove(node_entry(node)))
         self._call("forget", self._jetstream.remove(held_entry(node)))
 
