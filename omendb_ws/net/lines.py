@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake
+from websockets.exceptions import WebSocketException
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import Event, State
 from websockets.typing import BytesLike, Subprotocol
@@ -170,7 +170,7 @@ class NodeLine:
                 ping_interval=None,
                 max_size=max_message_bytes,
             )
-        except (OSError, ValueError, InvalidHandshake) as error:
+        except (OSError, ValueError, WebSocketException) as error:
             user, self._user = self._user, None
             if user is not None:
                 user.lost(str(error) or type(error).__name__)

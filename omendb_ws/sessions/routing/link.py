@@ -77,6 +77,8 @@ class Link:
         #: The newest versions of collections that the node has stated, and that it was told of.
         self._stated: dict[str, int] = {}
         self._expected: dict[str, int] = {}
+        #: Which collections of these names they were of.
+        self._keys: dict[str, str] = {}
         self._is_held = False
         self._looks, self._heard_before, self._missed = 0, 0, 0
         self._line = parts.open_line(node, self)
@@ -99,8 +101,9 @@ class Link:
             self.send(BIND + orjson.dumps(said))
             self._bound.add(handle)
 
-    def expect(self, collection: str, version: int) -> None:
+    def expect(self, collection: str, key: str, version: int) -> None:
         """Have reads of a collection wait for a version; 0: for none, as it is another now."""
+        self._know(collection, key)
         told = self._expected.get(collection, 0)
         if version != told and not 0 < version <= self._stated.get(collection, 0):
             self._expected[collection] = version
@@ -108,9 +111,16 @@ class Link:
             said = {"collection": collection, "version": version}
             self.send(AT_LEAST + orjson.dumps(said))
 
-    def states(self, collection: str, version: int) -> None:
+    def states(self, collection: str, key: str, version: int) -> None:
         """The node has answered from that version."""
+        self._know(collection, key)
         self._stated[collection] = max(version, self._stated.get(collection, 0))
+
+    def _know(self, collection: str, key: str) -> None:
+        """What was stated of another collection of that name says nothing of this one."""
+        if self._keys.get(collection, key) != key:
+            self._stated.pop(collection, None)
+        self._keys[collection] = key
 
     def speak(self, principal: Principal, then: Callable[[], None] | None = None) -> None:
         """Speak for ``principal`` from now on; ``then`` is called once that holds, or it is over.
@@ -135,11 +145,12 @@ class Link:
         self._line.send(SPEAK + said)
 
     def hold(self, must_hold: bool) -> None:
-        """Hear nothing while the client takes too little."""
+        """Hear nothing while the client takes too little, but who is there."""
         if must_hold is not self._is_held and not self.is_over:
             self._is_held = must_hold
-            self._looks = 0
-            (self._line.hold if must_hold else self._line.go_on)()
+            if self.is_open:
+                self._looks = 0
+                (self._line.hold if must_hold else self._line.go_on)()
 
     def close(self) -> None:
         """The client is gone."""
@@ -194,6 +205,8 @@ class Link:
             return
         self._challenge = hello["challenge"]
         self.is_open = self.was_open = True
+        if self._is_held:
+            self._line.hold()
         self._say(None)
         waiting, self._waiting = self._waiting, []
         for message in waiting:
@@ -214,9 +227,10 @@ class Link:
         self._timer = asyncio.get_running_loop().call_later(self._parts.look_seconds, self._look)
         owes = self._user.owes(self) or bool(self._when_spoken) or not self.is_open
         heard = self._line.heard_count
-        if not owes or self._is_held or heard != self._heard_before:
+        is_held = self._is_held and self.is_open
+        if not owes or is_held or heard != self._heard_before:
             self._looks, self._heard_before = 0, heard
-        if not owes or self._is_held:
+        if not owes or is_held:
             self._missed = 0
             return
         self._looks += 1

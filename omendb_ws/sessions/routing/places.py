@@ -71,6 +71,11 @@ class Places:
         where = self._directory.where(self._session.tenant, name)
         return 0 if where is None else max(self._stated(name, where), where.shown)
 
+    def key(self, name: str) -> str:
+        """The key of the collection of that name; "": none is known."""
+        where = self._directory.where(self._session.tenant, name)
+        return "" if where is None else where.key
+
     def least(self, name: str) -> int:
         """The same where this node answers: what it showed itself it has."""
         if name not in self._floors:

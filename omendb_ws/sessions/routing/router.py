@@ -224,7 +224,7 @@ class Router:
         if name is not None and is_change:
             self._places.begin_change(name)
         elif name is not None:
-            link.expect(name, self._places.floor(name))
+            link.expect(name, self._places.key(name), self._places.floor(name))
         for one in (link,) if listing is None else list(listing.waits):
             one.send(sent)
         self.pending[head.id] = pending
@@ -349,7 +349,7 @@ class Router:
             version = heads.version_in(data, message.is_text)
             if version is not None and op != "drop":
                 self._places.note(name, version, link.node)
-                link.states(name, version)
+                link.states(name, self._places.key(name), version)
         if op == "subscribe":
             link.subs.update(heads.subs_in(data, message.is_text))
         elif op == "unsubscribe" and pending.head.number is not None:
