@@ -16,9 +16,13 @@ def differences(
 ) -> str | None:
     """Where two collections differ, field by field as PROTOCOL section 3 names them; None: nowhere.
 
-    Each is the definition of a shard, the number of shards, and the durability.
+    Each is the definition of a shard, the number of shards, and the durability. Of other numbers of
+    shards capacities are not compared, as each was rounded up to whole shards.
     """
-    found = list(_differing(_fields(*there), _fields(*wanted)))
+    fields, others = _fields(*there), _fields(*wanted)
+    if fields["shards"] != others["shards"]:
+        del fields["capacity"], others["capacity"]
+    found = list(_differing(fields, others))
     if not found:
         return None
     more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""

@@ -25,6 +25,7 @@ ITEMS: dict[str, Any] = {
         ({"ids": "str"}, "ids is u64, not str"),
         ({"ttl": 60.5}, "ttl is null, not 60.5"),
         ({"shards": 2}, "shards is 1, not 2"),
+        ({"shards": 3}, "shards is 1, not 3"),
         ({"columns": {"price": "i64", "kind": "str"}}, "columns.price is f64, not i64"),
         ({"columns": {"kind": "str"}}, "columns.price is f64, not null"),
         ({"columns": ITEMS["columns"] | {"n": "i64"}}, "columns.n is null, not i64"),
