@@ -333,7 +333,7 @@ class StreamLog:
         self._refuse_all(is_decided=True)
         await self._reign()
         self._is_resolving = False
-        if not self._waiting.must_rewind:
+        if not (self._waiting.must_rewind or self._is_over):
             self._error = None
         self._wake.set()
 

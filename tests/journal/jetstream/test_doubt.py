@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from omendb_core.model.errors import Unavailable
 
+from omendb_ws.journal.interface import Deposed
 from omendb_ws.journal.jetstream import log as log_module
 from omendb_ws.journal.jetstream.log import StreamLog
 from omendb_ws.journal.jetstream.store import JetStreamStore
@@ -164,3 +165,19 @@ def test_a_connection_that_is_lost_again_as_it_goes_on_is_no_end(
     lose_connection(store)
     goes_on(owner)
     assert len(attempts) == 2
+
+
+def test_one_that_another_node_takes_over_as_it_goes_on_takes_nothing_more(
+    store: JetStreamStore, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reign = StreamLog._reign
+
+    async def deposed_meanwhile(log: StreamLog) -> None:
+        await reign(log)
+        log._end_with(Deposed("is owned by another node now"), is_decided=True)
+
+    monkeypatch.setattr(StreamLog, "_reign", deposed_meanwhile)
+    lose_connection(store)
+    assert isinstance(owner.take_until_ended(), Deposed)
+    wait_until(lambda: not log_of(owner)._is_resolving)
+    assert isinstance(log_of(owner).error, Deposed)
