@@ -9,13 +9,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from omendb_core.model.errors import Internal, OmenError, StorageFull, Unavailable
 
 from ...runtime.faults import as_error
 from ..interface import Settle
 from ..local.groups import Queued
+
+_Result = TypeVar("_Result")
 
 #: How much may wait in front of one log; as the local journal has it.
 MAX_PENDING_BYTES: Final = 8 << 20
@@ -54,12 +56,12 @@ class Waiting:
                 as_error(fault, "waking who sends changes")
                 wake()
 
-    def settled(self, queued: Sequence[Queued]) -> None:
-        """These are safe."""
+    def settled(self, queued: list[Queued]) -> None:
+        """These are safe. They are taken out of ``queued``."""
         self._settle_those(queued, None)
 
-    def refuse(self, queued: Sequence[Queued], error: OmenError) -> None:
-        """Nobody is told that these are in the log."""
+    def refuse(self, queued: list[Queued], error: OmenError) -> None:
+        """Nobody is told that these are in the log. They are taken out of ``queued``."""
         self._settle_those(queued, error)
 
     def refuse_queued(self, why: OmenError) -> None:
@@ -69,7 +71,7 @@ class Waiting:
             self.queue.clear()
         self.refuse(gone, _refusal(why))
 
-    def refuse_all(self, sent: Sequence[Queued], why: OmenError, *, is_decided: bool) -> None:
+    def refuse_all(self, sent: list[Queued], why: OmenError, *, is_decided: bool) -> None:
         """Refuse what was sent, and all in the queue, of which nothing is in the log.
 
         ``is_decided``: nor is anything of what was sent.
@@ -88,32 +90,32 @@ class Waiting:
         """Settle nothing: tell what became of the log, or that there is room."""
         _twice(lambda: self._settle([], error))
 
-    def _settle_those(self, queued: Sequence[Queued], error: OmenError | None) -> None:
-        _twice(lambda: self._forget(queued))
-        _twice(lambda: self._tell(queued, error))
-
-    def _tell(self, queued: Sequence[Queued], error: OmenError | None) -> None:
-        tags = _tags_of(queued)
+    def _settle_those(self, queued: list[Queued], error: OmenError | None) -> None:
+        tags = _twice(lambda: self._taken_out(queued))
         if not tags:
             return
         if error is None:
             self.settlements += 1
         else:
             self.must_rewind = True
-        self._settle(tags, error)
+        _twice(lambda: self._settle(tags, error))
 
-    def _forget(self, queued: Sequence[Queued]) -> None:
+    def _taken_out(self, queued: list[Queued]) -> list[Any]:
+        """Count them off, once however often it is asked for; their tags."""
+        tags, size_bytes = _tags_of(queued), sum(size for _, _, size in queued)
         with self.lock:
-            self.pending_bytes -= sum(size for _, _, size in queued)
+            self.pending_bytes -= size_bytes
+            queued.clear()
+        return tags
 
 
-def _twice(work: Callable[[], None]) -> None:
-    """Do ``work``; once more where it fails: somebody waits for what is settled."""
+def _twice(work: Callable[[], _Result]) -> _Result:
+    """What ``work`` returns; done once more where it fails: somebody waits for what is settled."""
     try:
-        work()
+        return work()
     except Exception as fault:
         as_error(fault, "settling changes")
-        work()
+        return work()
 
 
 def _refusal(why: OmenError) -> OmenError:
