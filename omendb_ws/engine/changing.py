@@ -28,7 +28,7 @@ from .streams.commands import Follow, Unfollow, Watch
 from .streams.feeds import Feeds
 from .streams.standing_queries import StandingQueries
 from .writes.changes import Changes
-from .writes.commands import BeginSnapshot, Create, Drop, RowChange
+from .writes.commands import Add, BeginSnapshot, Create, Delete, Drop, RowChange, Update
 from .writes.durability import Durability
 from .writes.expiry import Expiry
 from .writes.following import Followers
@@ -39,6 +39,8 @@ from .writes.turns import Turns
 #: How long a tick applies changes before the reads that can be answered get their turn. A batch of
 #: 64 searches of 100,000 rows takes ten times as long, so adds still get most of the time.
 TICK_CHANGES_US: Final = 2_000
+#: Most changes are these. (A tuple: to ask for a union of types makes one each time.)
+_OF_ROWS: Final = (Add, Delete, Update)
 
 
 class Changing:
@@ -204,33 +206,39 @@ class Changing:
             if isinstance(work, Drop):
                 return self._drop(work)
             shard.refuse_dropped()
+            if isinstance(work, _OF_ROWS):
+                return self._change_rows(work, is_prepared=is_prepared)
             if isinstance(work, Unfollow):
                 return self._unfollow(work)
             if isinstance(work, Create):
                 self.lifecycle.create(work, self._moment.effects)
                 return None
-            if not is_prepared:
-                self._moment.refuse_late(work)
+            self._moment.refuse_late(work)
             self.expiry.watch(shard)
-            if isinstance(work, Follow | Watch):
-                shard.refuse_broken()
-            if isinstance(work, Follow):
-                return self._follow(work)
             if isinstance(work, BeginSnapshot):
                 return self._begin_snapshot(work)
-            if isinstance(work, Watch):
-                return replies.ok(work.ticket, work.subscription.reply(shard))
-            assert isinstance(work, RowChange), "there are no other changes"
-            self.durability.refuse_followed(shard)
-            if not is_prepared and self.preparing.begin(work):
-                return None
-            if shard.pending is None:
-                return self.changes.do(work, self._moment.now_us)
-            return self.durability.begin(work, self._moment.now_us)
+            shard.refuse_broken()
+            if isinstance(work, Follow):
+                return self._follow(work)
+            assert isinstance(work, Watch), "there are no other changes"
+            return replies.ok(work.ticket, work.subscription.reply(shard))
         except Exception as error:
             if isinstance(work, Drop):
                 raise  # it is tried again
             return self._moment.refusal(work, error)
+
+    def _change_rows(self, work: RowChange, *, is_prepared: bool) -> Reply | None:
+        """See ``_change``. OmenError."""
+        shard = work.shard
+        if not is_prepared:
+            self._moment.refuse_late(work)
+        self.expiry.watch(shard)
+        self.durability.refuse_followed(shard)
+        if not is_prepared and self.preparing.begin(work):
+            return None
+        if shard.pending is None:
+            return self.changes.do(work, self._moment.now_us)
+        return self.durability.begin(work, self._moment.now_us)
 
     def _forget(self, shard: Shard) -> None:
         """A shard is gone."""
@@ -271,4 +279,4 @@ def _must_wait(work: Change) -> bool:
     """Whether a change waits until its window may change, or a change ahead of it is prepared."""
     if isinstance(work, Drop):
         return work.shard.is_being_prepared
-    return work.shard.is_held and isinstance(work, RowChange)
+    return work.shard.is_held and isinstance(work, _OF_ROWS)

@@ -31,7 +31,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from ..journal.interface import Settle
@@ -182,16 +181,18 @@ class Engine:
     def _collect(self) -> None:
         """Sort in everything that came. What faults is tried once more, and then refused."""
         taken = self._taken
-        with suppress(Empty):
-            while True:
-                if not taken:
+        while True:
+            if not taken:
+                try:
                     taken.append(self._queue.get_nowait())
-                work = taken[0]
-                if work is None:
-                    self._is_stopping = True
-                else:
-                    self._sort_in(work)
-                taken.popleft()
+                except Empty:
+                    return
+            work = taken[0]
+            if work is None:
+                self._is_stopping = True
+            else:
+                self._sort_in(work)
+            taken.popleft()
 
     def _collect_more(self) -> None:
         """In the middle of a tick."""

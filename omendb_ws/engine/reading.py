@@ -63,6 +63,8 @@ class Reading:
 
         What a fault left without a reply is asked again one by one.
         """
+        if not self.waiting:
+            return 0
         works = self.waiting.take(of)
         weights = self.waiting.weights
         self.waiting.weights = {}  # nothing of a request is kept until the next

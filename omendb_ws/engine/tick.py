@@ -113,6 +113,8 @@ class Tick:
         )
         self.version_waits = VersionWaits(moment)
         self._steps: Final = self._every_step()
+        #: Whether the last tick left over something for subscriptions.
+        self._has_streams = False
 
     def _every_step(self) -> tuple[tuple[str, Callable[[], int | None]], ...]:
         """What a tick does, in order, and what it is called where it faults."""
@@ -175,15 +177,10 @@ class Tick:
             or self.reading.long
             or self.changing.set_aside
             or self._gone
-            or self._measures
-            or self.tallies
-            or self.drawings
             or self.changing.durability.has_settled
             or self.changing.followers
             or self.changing.expiry.is_keeping
-            or self.deliveries.is_busy
-            or self.feeds.telling
-            or self.standing.is_busy
+            or self._has_streams
         )
 
     def patience_seconds(self) -> float | None:
@@ -276,8 +273,8 @@ class Tick:
         """Those whose work is left over share the next tick."""
         changing, reading = self.changing, self.reading
         is_left = changing.turns or changing.preparing or reading.waiting.has_more or reading.long
-        has_streams = self._streams_wait
-        if not is_left and not has_streams and not self._shares.is_contended:
+        self._has_streams = self._streams_wait
+        if not (is_left or self._has_streams or self._shares.is_contended):
             return
         left = chain(
             changing.turns.lanes(),
@@ -332,6 +329,8 @@ class Tick:
 
     def _let_go(self) -> None:
         """Forget some of the streams that nobody reads any more."""
+        if not self._gone:
+            return
         gone = [self._gone.popleft() for _ in range(min(ENDED_AT_ONCE, len(self._gone)))]
         try:
             self.ends.stop_many(gone)
@@ -350,7 +349,7 @@ class Tick:
 
     def _hand_over(self) -> None:
         """Where much is to be told, replies do not wait until some of it is made."""
-        if self._shares.is_contended and self._streams_wait:
+        if (self._shares.is_contended or self._has_streams) and self._streams_wait:
             self._moment.hand_over()
 
     def _measure(self) -> None:

@@ -235,10 +235,11 @@ class Connection(Refusing):
             self._cutter.let_go()
             session.when_room(self._read_on)
             return False
-        if self._refuse_unread(self._cutter):
-            is_more = self._cutter.held_bytes > 0
+        cutter, shedder = self._cutter, self._shedder
+        if shedder is not None and shedder.overload.is_shedding and self._refuse_unread(cutter):
+            is_more = cutter.held_bytes > 0
             return is_more and not (self._is_stuffed or self._has_refused_enough())
-        cut = self._cutter.take(protocol.current_size is not None)
+        cut = cutter.take(protocol.current_size is not None)
         if cut is None:
             return False
         data, is_text = cut
@@ -285,7 +286,7 @@ class Connection(Refusing):
             or self.protocol.reader.buffer
         ):
             self.weigh()
-        is_rationed = not self._crowd.may_go_on(self)
+        is_rationed = self._crowd.is_rationing and not self._crowd.may_go_on(self)
         if is_rationed is not self._is_rationed:
             self._is_rationed = is_rationed
             if not is_rationed:

@@ -68,12 +68,13 @@ class Crowd:
         self.rests = Rests()
         #: Whether more should not be asked for as long as something is under way.
         self.is_tight = False
+        #: Whether large messages go on by turns: else all may go on.
+        self.is_rationing = False
         self._max_members = max_members
         self._max_bytes = max_bytes
         self._on_shed = on_shed
         self._members: dict[Member, None] = {}
         self._rations = Rations(self._is_room_coming)
-        self._is_rationing = False
 
     def __len__(self) -> int:
         return len(self._members)
@@ -107,7 +108,7 @@ class Crowd:
 
     def may_go_on(self, member: Member) -> bool:
         """Whether a member may be read from; if not, it is let on when there is room."""
-        is_free = not self._is_rationing or member not in self._members
+        is_free = not self.is_rationing or member not in self._members
         return is_free or self._rations.may_go_on(member, self._room_bytes)
 
     def make_way(self, waiting_since: float) -> None:
@@ -130,17 +131,18 @@ class Crowd:
         self.is_tight = self.held_bytes > self._max_bytes * _TIGHT
         if change > 0 and self.held_bytes > self._max_bytes:  # those that leave are relief itself
             self._make_room(self._max_bytes * _RELIEVED)
-        self._ration()
+        if self.is_tight or self.is_rationing:
+            self._ration()
 
     def _ration(self) -> None:
         rations = self._rations
-        if self.is_tight and not self._is_rationing:
-            self._is_rationing = True
+        if self.is_tight and not self.is_rationing:
+            self.is_rationing = True
             rations.begin(self._members, self._room_bytes)
         elif rations.has_waiting:
             rations.look(self._room_bytes)
-        if self._is_rationing and not (self.is_tight or rations.has_waiting):
-            self._is_rationing = False
+        if self.is_rationing and not (self.is_tight or rations.has_waiting):
+            self.is_rationing = False
             rations.end()
 
     def _make_room(

@@ -29,10 +29,22 @@ class Session(Protocol):
         """The connection is gone."""
 
 
+class Load(Protocol):
+    """How much there is to do."""
+
+    @property
+    def is_shedding(self) -> bool:
+        """Whether anything is refused unread."""
+
+
 class Shedder(Protocol):
     """Who says what is refused unread. ``has_refused``: something was, since that was set back."""
 
     has_refused: bool
+
+    @property
+    def overload(self) -> Load:
+        """What every message asks first."""
 
     @property
     def is_on(self) -> bool:

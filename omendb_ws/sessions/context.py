@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from ..access.audit import Audit
@@ -29,12 +30,9 @@ from .subscriptions.tallies import OpenTallies
 
 #: Linux: goes on while the machine sleeps, as ``CLOCK_MONOTONIC`` does not there.
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
-
-
-def _elapsed_ns() -> int:
-    return time.monotonic_ns() if _BOOTTIME is None else time.clock_gettime_ns(_BOOTTIME)
-
-
+_elapsed_ns: Final[Callable[[], int]] = (
+    time.monotonic_ns if _BOOTTIME is None else partial(time.clock_gettime_ns, _BOOTTIME)
+)
 _SINCE_1970_NS = time.time_ns() - _elapsed_ns()
 
 

@@ -52,6 +52,8 @@ class Identity:
         self._expiring = expiring
         self._expired = expired
         self._timer: asyncio.Handle | None = None
+        #: Rights that were asked for, and that it has on some collection.
+        self._had: set[str] = set()
         #: What was asked for under its grants of now, by right and name: every request asks.
         self._scopes: dict[tuple[str | None, str], Scope] = {}
         #: What filters came to, for ``reach``, by right, whether it writes, and epoch.
@@ -64,6 +66,7 @@ class Identity:
             self._share.tenant = self._account.share
             self._has_place = True
         self.principal = principal
+        self._had.clear()
         self._scopes.clear()
         self.fits.clear()
         self.stop()
@@ -129,20 +132,23 @@ class Identity:
 
     def producer(self, name: str | None) -> str | None:
         """A producer's name as the log keeps it: nobody uses up another principal's batches."""
+        if name is None:
+            return None
         principal = self.known()
-        if name is None or principal.source == OPEN.source:
+        if principal.source == OPEN.source:
             return name
         return f"{principal.name}\0{name}"
 
     def need(self, right: str) -> None:
         """Forbidden without ``right`` on any collection: one of ``RIGHTS``, ``any``, ``none``."""
-        if right == "none":
+        if right == "none" or right in self._had:
             return
         principal = self.known()
         if right == "any" and (principal.rights or principal.is_operator):
             return
         if not principal.may(right):
             raise Forbidden(f"this token does not have the right {right}")
+        self._had.add(right)
 
     def scope(self, right: str | None, collection: str) -> Scope:
         """What ``right``, None: any, reaches of a collection, there or not. Forbidden."""

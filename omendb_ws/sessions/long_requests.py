@@ -46,7 +46,8 @@ def steps(session: Session, message: str | bytes | Posted, hold: Hold) -> Steps:
             raise request.error
         op = request.op
         session.refuse_repeated_id(request.id)
-        Shedder(session).refuse_read(message, op)
+        if session.context.overload.is_shedding:
+            Shedder(session).refuse_read(message, op)
         if session.routes is not None and session.routes.passes_on(message, request):
             return
         made = yield from _read(session, request, loaded)

@@ -59,8 +59,8 @@ def handle(session: Session, request: wire.Request | PlainSearch, request_bytes:
         session.who.need_numbers()
     else:
         session.who.need(right_for(op))
-    if session.principal is not None:
-        session.taken = rates.take(session.account, request, session.context.clock_us)
+    if session.who.principal is not None:
+        session.taken = rates.take(session.who.account, request, session.context.clock_us)
     try:
         if not (session.context.catalog.sharded and gathers(session, request, request_bytes)):
             _HANDLERS[type(request)](session, request, request_bytes)

@@ -36,14 +36,14 @@ def take(
     account: Account, request: wire.Request | PlainSearch, clock_us: Callable[[], int]
 ) -> Taken | None:
     """What it took, None: of no rate. RateLimited while the tenant is over its rate."""
-    if not isinstance(request, _FREE):
+    if account.engine_ms.bucket.per_second is not None and not isinstance(request, _FREE):
         account.refuse_spent(clock_us)
     measure = _MEASURES.get(type(request))
     found = None if measure is None else measure(account, request)
     if found is None:
         return None
     meter, count = found
-    if not meter.is_limited:
+    if meter.bucket.per_second is None:
         meter.count += count
         return None
     meter.admit(count, clock_us)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from omendb_core.admission.guard import FREE, Guard
 from omendb_core.filters.parser import Filter, both, charged, optional, parse
@@ -25,6 +25,9 @@ from ..wire.opcodes import OPS
 from .session import Session
 
 log = logging.getLogger(__name__)
+
+#: The right that each op needs on its collection; None: any.
+_RIGHTS: Final = {name: None if op.right == "any" else op.right for name, op in OPS.items()}
 
 
 class Fit(NamedTuple):
@@ -61,7 +64,7 @@ def reach(session: Session, op: str, target: str | int | Entry) -> Reach:
 
     Whether a name is allowed comes first, so that nobody learns what is there by asking.
     """
-    right = _right_of(op)
+    right = _RIGHTS[op]
     if isinstance(target, str):
         scope = session.who.scope(right, target)
         return _reach(session, scope, session.find(target), op)
@@ -81,11 +84,6 @@ def may_read(session: Session, collection: Entry) -> Filter | None:
     """What of a collection may be read besides what else an op does. Forbidden."""
     scope = session.who.scope("read", collection.name)
     return _parsed(scope.filter, collection)
-
-
-def _right_of(op: str) -> str | None:
-    right = OPS[op].right
-    return None if right == "any" else right
 
 
 def _reach(session: Session, scope: Scope, collection: Entry, op: str) -> Reach:

@@ -83,13 +83,14 @@ class Receiver:
                 self._begin_long_request(message)
                 return
             request = self._decode(message)
-            if session.principal is None and not isinstance(request, Auth | Ping):
+            if session.who.principal is None and not isinstance(request, Auth | Ping):
                 raise Unauthenticated("send auth with a token first")
             if isinstance(request, Refusal):
                 raise request.error
             op = request.op
             session.refuse_repeated_id(request.id)
-            self.shedder.refuse_read(message, op)
+            if self.shedder.overload.is_shedding:
+                self.shedder.refuse_read(message, op)
             ops.handle(session, request, len(message))
         except Exception as error:
             id = request.id if request is not None else None
@@ -98,7 +99,7 @@ class Receiver:
             except Exception as fault:
                 session.refuse(id, message, fault, op)
         metrics.requests[op] += 1
-        if session.principal is None:
+        if session.who.principal is None:
             self._refuse_talk()
 
     def _begin_long_request(self, message: str | bytes | Posted) -> None:
@@ -142,7 +143,7 @@ class Receiver:
 
     def _unwelcome(self, message: Said) -> OmenError | None:
         """Why a message is refused whatever it says, so that it need not be read."""
-        context, is_stranger = self._session.context, self._session.principal is None
+        context, is_stranger = self._session.context, self._session.who.principal is None
         self._messages_before_auth += is_stranger
         try:
             self._take_message()

@@ -31,6 +31,7 @@ class Shedder:
 
     def __init__(self, session: Session, *, has_rate: bool = False) -> None:
         self._session = session
+        self.overload = session.context.overload
         self._has_rate = has_rate
         self.has_refused = False
 
@@ -40,10 +41,9 @@ class Shedder:
         them is to be looked at.
         """
         session = self._session
-        context = session.context
-        if not context.overload.is_shedding or session.principal is None or self._has_rate:
+        if not self.overload.is_shedding or session.principal is None or self._has_rate:
             return False
-        if session.outbox.closed or session.is_refused or context.is_draining:
+        if session.outbox.closed or session.is_refused or session.context.is_draining:
             return False
         return not (session.holds.bytes_of or session.account.messages.is_limited) and self._is_over
 
@@ -78,19 +78,16 @@ class Shedder:
         return True
 
     def refuse_read(self, message: Said, op: str) -> None:
-        """Overloaded for a message that was read because no id was found in it."""
+        """While it sheds: Overloaded for a message that was read because no id was found in it."""
         if not isinstance(message, str) or len(message) <= unread.WHOLE_CHARACTERS:
             return
-        overload = self._session.context.overload
-        if not overload.is_shedding or op in NEVER_SHED or self._session.principal is None:
-            return
-        if self._is_over:
+        if op not in NEVER_SHED and self._session.principal is not None and self._is_over:
             self._note(1)
-            raise overload.refusal.error()
+            raise self.overload.refusal.error()
 
     @property
     def _is_over(self) -> bool:
-        overload, session = self._session.context.overload, self._session
+        overload, session = self.overload, self._session
         return overload.is_late(session.load, session.late_us) or overload.refuses(session.load)
 
     def _refused(self, count: int) -> bytes:
@@ -99,9 +96,9 @@ class Shedder:
         metrics = self._session.context.metrics
         metrics.requests["refused"] += count
         metrics.errors[Overloaded.code] += count
-        return self._session.context.overload.refusal.said()
+        return self.overload.refusal.said()
 
     def _note(self, count: int) -> None:
         self.has_refused = True
-        self._session.context.overload.refused(self._session.load, count)
+        self.overload.refused(self._session.load, count)
         self._session.context.metrics.shed_unread += count

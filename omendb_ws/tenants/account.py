@@ -49,7 +49,8 @@ class Meter:
 
     def take(self, count: int, clock_us: Callable[[], int]) -> None:
         """RateLimited, and nothing is taken, while what was taken before is over the rate."""
-        self.admit(count, clock_us)
+        if self.bucket.per_second is not None:
+            self.admit(count, clock_us)
         self.count += count
 
     def admit(self, count: int, clock_us: Callable[[], int]) -> None:

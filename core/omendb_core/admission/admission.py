@@ -75,24 +75,24 @@ class Admission:
             if repeated is not None:
                 return repeated
         if judgement is None:
-            rows = self._checked(request, guard)
+            rows = checked_rows(request.rows, self.definition, self.limits, guard)
         else:
             self._refuse_behind(judgement)
             rows = judgement.taken_rows()
-        self._refuse_hidden(request, guard)
+        if guard.visible is not None:
+            self._refuse_hidden(request, guard)
         is_empty = not len(rows.vectors)
         if is_empty and request.producer is None:
             return None
         change = self._add_change(request, rows, now_us)
         id_bytes = str_id_bytes(change.ids)
         coming = self.quotas.coming(change.payloads, dictionary_bytes(change.columns))
-        coming = Coming(
-            coming.payload + id_bytes,
-            coming.taken
-            + self._state.ids.growth(id_bytes, len(change.vectors))
-            + self.admitted.producers.growth(change.producer),
-        )
-        self.quotas.refuse_beyond_quotas(coming, lambda: self._going(change))
+        growth_bytes = self._state.ids.growth(id_bytes, len(change.vectors))
+        growth_bytes += self.admitted.producers.growth(change.producer)
+        if id_bytes or growth_bytes:
+            coming = Coming(coming.payload + id_bytes, coming.taken + growth_bytes)
+        if coming.taken:
+            self.quotas.refuse_beyond_quotas(coming, lambda: self._going(change))
         # Of an empty one the producer is all that comes, and that is there when it is admitted.
         self._admit(change, NOTHING if is_empty else coming)
         return change
@@ -108,7 +108,7 @@ class Admission:
         repeated = self._repeated(request)
         if repeated is not None:
             return repeated
-        rows = self._checked(request, guard)
+        rows = checked_rows(request.rows, self.definition, self.limits, guard)
         self._refuse_unapplied()
         return Judgement(self._state, rows, unless_near)
 
@@ -149,10 +149,12 @@ class Admission:
         columns = request.typed
         if columns is None:
             columns = from_metadata(request.metadata, self.definition.columns)
-        refuse_unwritable(guard, columns, self.definition.columns, len(slots))
+        if guard.written is not None:
+            refuse_unwritable(guard.written, columns, self.definition.columns, len(slots))
         coming = self.quotas.coming(payloads, dictionary_bytes(columns))
-        going = self._state.payloads.sizes
-        self.quotas.refuse_beyond_quotas(coming, lambda: int(going(slots).sum()))
+        if coming.taken:
+            going = self._state.payloads.sizes
+            self.quotas.refuse_beyond_quotas(coming, lambda: int(going(slots).sum()))
         change = UpdateChange(
             version=self.admitted.version + 1,
             time_us=self.admitted.time(now_us),
@@ -236,14 +238,10 @@ class Admission:
     def _refuse_hidden(self, request: AddRequest, guard: Guard) -> None:
         """Forbidden for a row whose id is that of one which is not there for the writer."""
         ids = None if isinstance(request.rows, OmenError) else request.rows.ids
-        if guard.visible is None or ids is None:
+        if ids is None:
             return
         self._refuse_unapplied()
         refuse_hidden(guard, self._state, self._state.ids.find(ids))
-
-    def _checked(self, request: AddRequest, guard: Guard) -> CheckedRows:
-        """The rows of a request, looked into. OmenError."""
-        return checked_rows(request.rows, self.definition, self.limits, guard)
 
     def _add_change(self, request: AddRequest, rows: CheckedRows, now_us: int) -> AddChange:
         return AddChange(

@@ -77,6 +77,8 @@ def str_id_bytes(ids: Ids | None) -> int:
 
 def dictionary_bytes(columns: Mapping[str, Column]) -> int:
     """Bytes that the distinct texts of a batch add to the dictionaries, at most."""
+    if not columns:
+        return 0
     return sum(
         len(text.encode()) + TEXT_OVERHEAD_BYTES
         for column in columns.values()

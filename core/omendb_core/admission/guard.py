@@ -42,14 +42,14 @@ def hidden(guard: Guard, state: WindowState, slots: I64) -> Bool1:
 
 
 def refuse_unwritable(
-    guard: Guard, columns: Mapping[str, Column], declared: Mapping[str, ColumnType], count: int
+    written: Filter, columns: Mapping[str, Column], declared: Mapping[str, ColumnType], count: int
 ) -> None:
-    """Forbidden, with its row, for the first of ``count`` rows that may not be written."""
-    if guard.written is None or not count:
+    """Forbidden, with its row, for the first of ``count`` rows that does not pass ``written``."""
+    if not count:
         return
     rows = Columns(declared, count)
     rows.write(np.arange(count), columns)
-    refused = np.flatnonzero(~evaluate(guard.written, rows, np.arange(count)))
+    refused = np.flatnonzero(~evaluate(written, rows, np.arange(count)))
     if len(refused):
         raise Forbidden("this token may only write rows that pass its filter", row=int(refused[0]))
 

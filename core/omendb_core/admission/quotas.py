@@ -15,7 +15,7 @@ from ..model.packed import PackedPayloads
 from ..model.types import WindowLimits
 from ..state import WindowState
 from .admitted import Admitted
-from .pending import Coming, Pending
+from .pending import NOTHING, Coming, Pending
 
 
 class Quotas:
@@ -43,18 +43,17 @@ class Quotas:
     def coming(self, payloads: PackedPayloads | None, text_bytes: int) -> Coming:
         """What payloads, and texts of so many bytes, bring with them."""
         if payloads is None:
-            return Coming(text_bytes, text_bytes)
+            return Coming(text_bytes, text_bytes) if text_bytes else NOTHING
         growth = self._state.payloads.growth(len(payloads.data), len(payloads))
         return Coming(len(payloads.data) + text_bytes, growth + text_bytes)
 
     def refuse_beyond_quotas(self, coming: Coming, going: Callable[[], int]) -> None:
         """Quota if what comes does not fit once payloads of ``going`` bytes have left; NotCaughtUp.
 
-        Its memory is set aside then.
+        Its memory is set aside then. Where nothing comes there is nothing to ask.
         """
-        if coming.taken:
-            self._refuse_beyond_payload_quota(coming.payload, going)
-            self._take(coming, going)
+        self._refuse_beyond_payload_quota(coming.payload, going)
+        self._take(coming, going)
 
     def _refuse_beyond_payload_quota(self, coming: int, going: Callable[[], int]) -> None:
         most, held = self._limits.max_payload_bytes, self._state.payload_bytes

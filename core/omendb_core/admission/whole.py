@@ -27,5 +27,6 @@ def checked_rows(
         payloads = checked_payloads(rows.payloads, limits.max_metadata_bytes)
     vectors = score.prepare(rows.vectors, definition.metric)
     columns = typed_columns(rows, definition.columns)
-    refuse_unwritable(guard, columns, definition.columns, len(vectors))
+    if guard.written is not None:
+        refuse_unwritable(guard.written, columns, definition.columns, len(vectors))
     return CheckedRows(vectors, rows.ids, columns, payloads)

@@ -107,6 +107,8 @@ class Columns:
     @property
     def taken_bytes(self) -> int:
         """Bytes that the dictionaries take now."""
+        if not self._dictionaries:
+            return 0
         return sum(dictionary.taken_bytes for dictionary in self._dictionaries.values())
 
     def write(self, slots: I64, columns: Mapping[str, Column]) -> None:

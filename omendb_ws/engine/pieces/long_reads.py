@@ -144,6 +144,9 @@ class LongReads:
 
     def run(self, effects: list[Effect]) -> int:
         """Do pieces for a slice of time; how many reads were answered."""
+        if not self._lanes:
+            self._kept_waiting.clear()
+            return 0
         done = 0
         if not self._is_looking_on:
             self._kept_waiting = set()

@@ -53,11 +53,15 @@ class LaneTurns(Generic[T]):
 
     def __bool__(self) -> bool:
         """Whether something could be done now."""
+        if not self._ahead:
+            return bool(self._tenants)
         return bool(self._tenants) or any(not self._shares.rests_us(one) for one in self._ahead)
 
     @property
     def rests_us(self) -> float | None:
         """For how long nothing is to be done of what there is; None: there is nothing."""
+        if not self._tenants and not self._ahead:
+            return None
         tenants = chain(self._tenants, self._ahead)
         return min(map(self._shares.rests_us, tenants), default=None)
 

@@ -43,6 +43,9 @@ _ELEMENT_US: Final = 3.5e-6
 #: Values of metadata that become columns at once: 0.1 µs each, of 16,384 rows of three 5 ms.
 VALUES_AT_ONCE: Final = 12_288
 
+#: What may take long to prepare.
+_PREPARED: Final = (Add, Update)
+
 _Steps: TypeAlias = Generator[object, None, None]
 
 
@@ -72,7 +75,7 @@ class Preparing:
 
     def begin(self, work: Change) -> bool:
         """Prepare ``work`` from this tick on; False if that takes no time, or must wait."""
-        if not isinstance(work, Add | Update):
+        if not isinstance(work, _PREPARED):
             return False
         steps = self._steps(work)
         if isinstance(work, Add) and not work.shard.is_dropped:

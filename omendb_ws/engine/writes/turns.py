@@ -46,37 +46,44 @@ class Turns:
         self._shares = shares
         #: While a tick does all that comes: in order of arrival.
         self._next: deque[Command] = deque()
+        #: Whether those may be of several connections.
+        self._is_mixed = False
         #: Else. What is still in ``_next`` then came after all of this.
         self._fair = FairQueue(shares)
 
     def __len__(self) -> int:
-        return len(self._next) + len(self._fair)
+        return len(self._next) + self._fair.count
 
     def lanes(self) -> Iterable[Lane]:
         """Whose changes wait; some more than once."""
         yield from self._fair.lanes()
         for work in self._next:
             yield work.ticket.asker.lane
+            if not self._is_mixed:
+                break
 
     def add(self, work: Change) -> None:
         """Queue a change behind all others of its connection."""
-        if self._fair and not self._next:
+        if self._fair.count and not self._next:
             self._fair.add(work)
         else:
+            self._joins(work.ticket.asker.lane)
             self._next.append(work)
 
     def put_back(self, parked: deque[Parked]) -> None:
         """Queue changes before all others, in their order; ``parked`` is empty then."""
-        if self._fair:
+        if self._fair.count:
             for work in reversed(parked):
                 self._fair.add_first(work)
         else:
+            self._is_mixed = True
             self._next.extendleft(reversed(parked))
         parked.clear()
 
     def take(self) -> Change | None:
         """The next change whose turn it is; those ahead of it that must wait are parked."""
-        self._sort_some()
+        if self._shares.is_contended:
+            self._sort_some()
         while (work := self._first()) is not None:
             is_next = _is_next(work)
             self._pop(work)
@@ -91,20 +98,21 @@ class Turns:
 
     def _sort_some(self) -> None:
         """Some that came in order go by shares from now on, if there are such."""
-        if self._shares.is_contended:
-            for _ in range(min(SORTED_AT_ONCE, len(self._next))):
-                self._fair.add(self._next[0])
-                self._next.popleft()
+        for _ in range(min(SORTED_AT_ONCE, len(self._next))):
+            self._fair.add(self._next[0])
+            self._next.popleft()
 
     def _first(self) -> Change | None:
-        work = self._fair.first() if self._fair else self._next[0] if self._next else None
+        if not self._fair.count:
+            return cast("Change", self._next[0]) if self._next else None
+        work = self._fair.first()
         while work is None and self._next and self._shares.is_contended:
             self._sort_some()  # whoever may go on may be among them
             work = self._fair.first()
         return cast("Change | None", work)  # what a lane or a log parks is a change
 
     def _pop(self, work: Change) -> None:
-        if self._fair:
+        if self._fair.count:
             self._fair.pop(work)
         else:
             self._next.popleft()
@@ -113,11 +121,19 @@ class Turns:
         """The first that its lane parked is queued; whether it is its turn, ``take`` will see."""
         if not lane.parked:
             return
-        if self._fair:
+        if self._fair.count:
             self._fair.add_first(lane.parked[0])
         else:
+            self._joins(lane)
             self._next.appendleft(lane.parked[0])
         lane.parked.popleft()
+
+    def _joins(self, lane: Lane) -> None:
+        """A change of ``lane`` comes to those in order of arrival."""
+        if not self._next:
+            self._is_mixed = False
+        elif self._next[0].ticket.asker.lane is not lane:
+            self._is_mixed = True
 
     def is_through(self, lane: Lane) -> None:
         """A change of ``lane`` is done without having been pending."""

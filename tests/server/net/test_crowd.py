@@ -203,7 +203,7 @@ def test_all_that_load_get_through_whatever_the_order_and_nobody_leaves(seed: in
     assert shed == []
     assert waited > 0
     assert some.held_bytes == 0
-    assert not some._is_rationing
+    assert not some.is_rationing
 
 
 # -- over sockets ---------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ async def test_half_messages_are_bounded_and_those_that_do_not_go_on_leave(name:
             first, data = await message(reader)
             assert (first, data[:2]) == (0x88, (1013).to_bytes(2, "big"))
         await settled(lambda: server._known.held_bytes == 0 and len(server._known) == 1)
-        assert not server._known._is_rationing
+        assert not server._known.is_rationing
 
 
 LOADERS = 40
@@ -332,7 +332,7 @@ async def test_many_that_load_at_once_are_slowed_down_and_none_is_closed() -> No
         assert server._known._rations.let_on > 0
         assert 20 * MIB < server._known.freed.most_bytes <= 28 * MIB
         assert server.metrics.shed_connections.total() == 0
-        await settled(lambda: not server._known._is_rationing)
+        await settled(lambda: not server._known.is_rationing)
         assert (await raw.ok("describe", collection="items"))["version"] == LOADERS
 
 
