@@ -15,7 +15,7 @@ from omendb_core.model.errors import Forbidden, Unauthenticated
 from ..access.grants import Scope
 from ..access.principal import OPEN, Principal
 from ..engine.model.shares import Share
-from ..tenants.account import Account
+from ..tenants.account import Account, Meter
 from .context import Context
 
 #: How long before its end a token is told of (PROTOCOL section 9).
@@ -48,6 +48,8 @@ class Identity:
         self._wall_seconds = context.wall_seconds
         self._share = share
         self._account: Account | None = None
+        #: What its tenant may send.
+        self.messages: Meter | None = None
         self._has_place = self._is_visiting = False
         self._expiring = expiring
         self._expired = expired
@@ -63,6 +65,7 @@ class Identity:
         """Act as ``principal`` from now on; its tenant stays. Quota if there is no place for it."""
         if self._account is None:
             self._account = self._accounts.enter(principal.tenant)
+            self.messages = self._account.messages
             self._share.tenant = self._account.share
             self._has_place = True
         self.principal = principal
@@ -76,6 +79,7 @@ class Identity:
     def visit(self, tenant: str) -> None:
         """It is a client of another node, which counts its connection."""
         self._account = self._accounts.visit(tenant)
+        self.messages = self._account.messages
         self._share.tenant = self._account.share
         self._is_visiting = True
 
@@ -106,11 +110,6 @@ class Identity:
         """One of its requests was refused."""
         if self._account is not None:
             self._account.refused(code)
-
-    def take_message(self, clock_us: Callable[[], int]) -> None:
-        """RateLimited for one more than its tenant may send."""
-        if self._account is not None:
-            self._account.messages.take(1, clock_us)
 
     @property
     def expires_in_seconds(self) -> float | None:

@@ -161,13 +161,15 @@ class Receiver:
         session, bucket = self._session, self._bucket
         clock_us = session.context.clock_us
         if bucket.per_second is None:
-            session.who.take_message(clock_us)
+            if session.who.messages is not None:
+                session.who.messages.take(1, clock_us)
             return
         now_us = clock_us()
         wait_ms = bucket.wait_ms(now_us)
         if wait_ms:
             raise RateLimited("more messages than a second may have", retry_after_ms=wait_ms)
-        session.who.take_message(clock_us)
+        if session.who.messages is not None:
+            session.who.messages.take(1, clock_us)
         bucket.spend(1, now_us)
 
     def _refuse_unread(self, message: Said, error: OmenError) -> None:

@@ -58,7 +58,7 @@ async def add_once(
     metrics.idempotency_keys = len(keys)
     metrics.repeated_adds += was_before
     if was_before:
-        session.who.take_message(session.context.clock_us)
+        session.account.messages.take(1, session.context.clock_us)
     if answer.status == _DONE:
         return JsonAnswer(asking, answer.body)
     raise Refused(orjson.loads(answer.body)["error"], answer.status)

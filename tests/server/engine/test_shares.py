@@ -75,6 +75,19 @@ def test_weights_of_one_two_and_four_are_shares_of_one_two_and_four() -> None:
     assert [round(got[one] / whole * 7, 1) for one in waiting] == [1.0, 2.0, 4.0]
 
 
+def test_one_connection_that_has_more_to_do_than_a_tick_does_contends_with_nobody() -> None:
+    shares, numbers = Shares(), random.Random(3)
+    alone, newcomer = Share(TenantShare()), Share(TenantShare())
+    for _ in range(50):
+        shares.end_tick([alone, alone])
+        assert not shares.is_contended
+        shares.charge(alone, PIECE_US)
+    assert alone.used_us == alone.tenant.used_us == 50 * PIECE_US
+    got = serve(shares, [alone, newcomer], 200, numbers)  # it owes nothing for having been alone
+    assert shares.is_contended
+    assert abs(got[alone] - got[newcomer]) <= PIECE_US
+
+
 def test_nobody_saves_time_up_by_having_nothing_to_do() -> None:
     shares, numbers = Shares(), random.Random(2)
     busy, idle = Share(TenantShare()), Share(TenantShare())

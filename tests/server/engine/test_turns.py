@@ -118,6 +118,25 @@ def test_a_drop_behind_another_that_is_behind_an_add_is_behind_both() -> None:
     assert taken(turns, shares) == [add, dropped, later, drop]
 
 
+def test_whose_changes_wait_is_told_of_all_and_of_one_connection_by_one_look() -> None:
+    lane, other = Lane(), Lane()
+    turns = Turns(Shares())
+    for _ in range(3):
+        turns.add(change(lane))
+    assert list(turns.lanes()) == [lane]
+    turns.add(change(other))
+    assert set(turns.lanes()) == {lane, other}
+    while (work := turns.take()) is not None:
+        turns.is_through(work.ticket.asker.lane)
+    assert not list(turns.lanes())
+    turns.add(change(other))
+    other.parked.append(change(other))
+    turns.is_through(other)
+    assert list(turns.lanes()) == [other]
+    turns.put_back(deque([change(lane)]))
+    assert set(turns.lanes()) == {lane, other}
+
+
 def test_what_came_in_order_is_sorted_some_at_each_look() -> None:
     lanes = [Lane() for _ in range(20)]
     shares = Shares()
@@ -127,7 +146,7 @@ def test_what_came_in_order_is_sorted_some_at_each_look() -> None:
         turns.add(work)
     shares.end_tick([lane.share for lane in lanes])
     assert turns.take() is works[0]
-    assert 0 < len(turns._fair) <= SORTED_AT_ONCE
+    assert 0 < turns._fair.count <= SORTED_AT_ONCE
     turns.add(late := change(lanes[0]))  # behind all that are not sorted yet
     turns.is_through(lanes[0])
     done = [works[0], *taken(turns, shares, took_us=0.0)]

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.datastructures import Headers
@@ -134,6 +134,14 @@ class Refusals:
     @property
     def is_on(self) -> bool:
         return self.pieces > 0
+
+    @property
+    def overload(self) -> Self:
+        return self
+
+    @property
+    def is_shedding(self) -> bool:
+        return self.is_on
 
     def id_of(self, start: bytes) -> int | None:
         return int(start) if start.isdigit() else None
