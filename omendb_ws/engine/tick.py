@@ -389,7 +389,8 @@ class Tick:
         self._moment.effects.append(Measured(subscription, numbers))
 
     def _catch_up(self) -> None:
-        self.standing.catch_up()
+        if self.standing.is_busy:
+            self.standing.catch_up()
 
     def _do_pieces(self) -> int:
         done = self.reading.do_pieces()

@@ -111,9 +111,6 @@ class StandingQueries:
         Those for which a tick has no time, or whose tenant is too far ahead of others that wait,
         are held until it is their turn.
         """
-        if not self._behind:
-            self._had_turn.clear()
-            return
         started_ns = self._clock_ns()
         until_ns = started_ns + CATCH_UP_US * 1000
         is_late = False
