@@ -288,9 +288,8 @@ class Tick:
             self._measures.waiting(),
             self.drawings.waiting(),
         )
-        shares = chain((lane.share for lane in left), streams)
         tenants = chain(self.standing.waiting(), self.feeds.telling.waiting())
-        self._shares.end_tick(shares, tenants)
+        self._shares.end_tick((lane.share for lane in left), streams, tenants)
 
     @property
     def _streams_wait(self) -> bool:
@@ -349,7 +348,7 @@ class Tick:
 
     def _hand_over(self) -> None:
         """Where much is to be told, replies do not wait until some of it is made."""
-        if (self._shares.is_contended or self._has_streams) and self._streams_wait:
+        if self._shares.is_contended and self._streams_wait:
             self._moment.hand_over()
 
     def _measure(self) -> None:

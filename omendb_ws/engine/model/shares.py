@@ -55,8 +55,9 @@ class Shares:
     """The clock of the tenants. ``is_contended``: work of several waited as the last tick was over.
 
     While nobody waits for another, time is only counted, and everything is taken in the order in
-    which it came. One connection that has more to do than a tick does waits for nobody: to keep its
-    changes by places took 10 µs of each, a twentieth of an add of 256 rows.
+    which it came. So it is where one connection has more to do than a tick does, and nothing else
+    was done in that: to keep its changes by places took 10 µs of each, a twentieth of an add of 256
+    rows.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,9 @@ class Shares:
         self._now_us = 0.0
         self._slack_us = SLACK_US
         self._has_charged = False
+        #: For whom something was done since a tick left something over, and whether for others too.
+        self._served: Share | None = None
+        self._has_served_others = False
 
     def begin(self, share: Share) -> None:
         """It has work that waits from now on, and did not before."""
@@ -73,14 +77,23 @@ class Shares:
         share.start_us = max(share.start_us, tenant.now_us)
         tenant.start_us = max(tenant.start_us, self._now_us)
 
-    def end_tick(self, waiting: Iterable[Share], tenants: Iterable[TenantShare] = ()) -> None:
-        """A tick is over, and these have work that could be done: connections of tenants, and
-        ``tenants`` for which something is to be done that none of theirs asked for by itself.
+    def end_tick(
+        self,
+        requests: Iterable[Share],
+        streams: Iterable[Share] = (),
+        tenants: Iterable[TenantShare] = (),
+    ) -> None:
+        """A tick is over, and these have work that could be done: connections that asked for it or
+        subscribed to it, and ``tenants`` for which something is to be done that none of theirs
+        asked for by itself.
 
         Of those that have begun the one of each tenant that is furthest behind will do.
         """
-        shares, behind = set(waiting), set(tenants)
-        self.is_contended = len(shares) > 1 or bool(behind)
+        shares, told, behind = set(requests), set(streams), set(tenants)
+        is_alone = shares == {self._served} and not self._has_served_others
+        self._served, self._has_served_others = None, False
+        self.is_contended = bool(told or behind or (shares and not is_alone))
+        shares |= told
         if not self.is_contended:
             self._slack_us = SLACK_US
             return
@@ -125,6 +138,7 @@ class Shares:
     def charge_tenant(self, tenant: TenantShare, took_us: float) -> None:
         """What none of its connections asked for by itself took so long."""
         tenant.used_us += took_us
+        self._has_served_others = True
         if self.is_contended:
             self._has_charged = True
             tenant.start_us = max(tenant.start_us, self._now_us) + took_us / tenant.weight
@@ -137,16 +151,25 @@ class Shares:
     def charge(self, share: Share, took_us: float) -> None:
         """A piece of what its connection asked for took so long."""
         share.used_us += took_us
+        if self._served is None:
+            self._served = share
+        elif share is not self._served:
+            self._has_served_others = True
         if self.is_contended:
-            self.charge_streams(share, took_us)
+            self._charge(share, took_us)
         else:
             share.tenant.used_us += took_us
 
     def charge_streams(self, share: Share, took_us: float) -> None:
         """A piece of what its subscriptions are told took so long."""
+        self._has_served_others = True
+        if self.is_contended:
+            self._charge(share, took_us)
+        else:
+            share.tenant.used_us += took_us
+
+    def _charge(self, share: Share, took_us: float) -> None:
         share.tenant.used_us += took_us
-        if not self.is_contended:
-            return
         self._has_charged = True
         of_tenant, of_connection = self.place(share)
         share.start_us = of_connection + took_us

@@ -310,7 +310,7 @@ async def test_a_fault_of_a_whole_tick_leaves_the_engine_alive(
     async with running() as server, client(server) as raw:
         await raw.create()
         with monkeypatch.context() as patch:
-            patch.setattr(server.context.engine.tick.standing, "catch_up", boom)
+            patch.setattr(server.context.engine.tick.changing.expiry, "look", boom)
             id = await raw.send("count", collection="items")
             while not server.metrics.faults:
                 await raw.ok("ping")

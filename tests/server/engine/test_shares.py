@@ -79,12 +79,15 @@ def test_one_connection_that_has_more_to_do_than_a_tick_does_contends_with_nobod
     shares, numbers = Shares(), random.Random(3)
     alone, newcomer = Share(TenantShare()), Share(TenantShare())
     for _ in range(50):
+        shares.charge(alone, PIECE_US)
         shares.end_tick([alone, alone])
         assert not shares.is_contended
-        shares.charge(alone, PIECE_US)
     assert alone.used_us == alone.tenant.used_us == 50 * PIECE_US
     got = serve(shares, [alone, newcomer], 200, numbers)  # it owes nothing for having been alone
-    assert shares.is_contended
+    shares.charge(alone, 1.0)
+    shares.charge(newcomer, 1.0)
+    shares.end_tick([alone])
+    assert shares.is_contended, "another had its time as well"
     assert abs(got[alone] - got[newcomer]) <= PIECE_US
 
 

@@ -55,7 +55,7 @@ class TurnsMachine(RuleBasedStateMachine):
     @rule(others=st.sets(LANES))
     def end_tick(self, others: set[int]) -> None:
         waiting = [*self.turns.waiting(), *(self.lanes[one].share for one in others)]
-        self.shares.end_tick(waiting)
+        self.shares.end_tick((), waiting)
 
     @rule(most=st.integers(1, 5))
     def take(self, most: int) -> None:
@@ -102,7 +102,7 @@ def test_one_of_ten_thousand_is_a_turn_ahead_of_one_of_another_connection() -> N
     many, few = lanes_of(TenantShare(), 2)
     for item in range(10_000):
         turns.add(many, item)
-    shares.end_tick(turns.waiting())
+    shares.end_tick((), turns.waiting())
     turns.add(few, 0)
     turns.begin()
     assert [turn[0] for _ in range(2) if (turn := turns.next())] == [many, few]
@@ -126,7 +126,7 @@ def test_a_tenant_that_is_ahead_is_passed_over_at_once() -> None:
     many, one = lanes_of(TenantShare(), 1_000), Lane()
     for lane in many:
         turns.add(lane, 0)
-    shares.end_tick([*turns.waiting(), one.share])
+    shares.end_tick([one.share], turns.waiting())
     shares.charge_tenant(many[0].share.tenant, 10 * SLACK_US)
     asked: Counter[str] = Counter()
     may, may_tenant = shares.may, shares.may_tenant

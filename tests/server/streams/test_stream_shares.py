@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -82,7 +81,7 @@ def test_pushes_of_ten_thousand_and_of_fewer_are_shared_by_weight() -> None:
     side = Side([1.0, 2.0, 4.0], [10_000, 1_000, 500], each_us=20.0)
     for _ in range(400):
         side.push()
-        side.shares.end_tick(side.deliveries.waiting())
+        side.shares.end_tick((), side.deliveries.waiting())
     assert side.used == pytest.approx([1 / 7, 2 / 7, 4 / 7], rel=0.1)
     counts = [side.pushes[tenant] for tenant in side.tenants]
     assert [count / sum(counts) for count in counts] == pytest.approx(side.used, rel=0.1)
@@ -106,7 +105,7 @@ def test_pushes_catching_up_and_requests_are_shared_by_weight() -> None:
         long_reads.run([])
         side.push()
         waiting = (one.share for one in long_reads.lanes())
-        shares.end_tick(chain(waiting, side.deliveries.waiting()), [kept])
+        shares.end_tick(waiting, side.deliveries.waiting(), [kept])
     assert side.used == pytest.approx([1 / 7, 2 / 7, 4 / 7], rel=0.1)
     assert pushed.used_us == pytest.approx(20.0 * side.pushes[pushed])
 
@@ -117,15 +116,15 @@ def test_who_asks_is_served_beside_ten_thousand_subscriptions_of_others() -> Non
     light = Share(TenantShare())
     for _ in range(20):
         side.push()
-        side.shares.end_tick(side.deliveries.waiting())
+        side.shares.end_tick((), side.deliveries.waiting())
     (many,) = side.tenants
     assert side.shares.may(light)
     before = side.pushes[many]
     side.push()
-    side.shares.end_tick([*side.deliveries.waiting(), light])
+    side.shares.end_tick([light], side.deliveries.waiting())
     while side.shares.may_tenant(many):
         side.push()
-        side.shares.end_tick([*side.deliveries.waiting(), light])
+        side.shares.end_tick([light], side.deliveries.waiting())
     told_us = 20.0 * (side.pushes[many] - before)
     assert told_us <= SLACK_US + 2 * 20.0 * GROUP_STREAMS
 

@@ -56,7 +56,7 @@ class Side:
         self.told += [(stream, arrival_us) for stream in some]
 
     def contend(self, *waiting: Lane) -> None:
-        self.shares.end_tick([lane.share for lane in waiting], self.telling.waiting())
+        self.shares.end_tick([lane.share for lane in waiting], (), self.telling.waiting())
 
 
 def lane_of(tenant: TenantShare) -> Lane:
@@ -122,7 +122,7 @@ def test_who_is_ahead_of_others_that_wait_is_told_later_and_what_it_takes_is_cha
     took_us = len(side.told) * EACH_US
     assert many.used_us == pytest.approx(took_us, rel=0.01)
     assert lanes[0].share.start_us == pytest.approx(3 * lanes[1].share.start_us, rel=0.1)
-    side.shares.end_tick([], [])
+    side.shares.end_tick([])
     side.telling.run()
     assert len(side.told) > told[-1], "nobody waits any more"
 
