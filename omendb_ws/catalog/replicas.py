@@ -245,12 +245,26 @@ class Replicas:
         """Nobody is shown a shard that followed any more."""
         if self._is_stopping or not shard.listed.is_listed:
             return
-        key = log_of(shard).stored.key
+        stored = log_of(shard).stored
         task = asyncio.create_task(self._make_again(shard, error))
         self._tasks.add(task)
-        self.coming.add(key)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self.coming.discard(key))
+        self.coming.add(stored.key)
+        task.add_done_callback(lambda task: self._was_made_again(task, stored, error))
+
+    def _was_made_again(self, task: asyncio.Task[None], stored: Stored, error: OmenError) -> None:
+        """After a fault once more, unless it was let go of: then it is followed as any other."""
+        self._tasks.discard(task)
+        self.coming.discard(stored.key)
+        fault = None if task.cancelled() else task.exception()
+        if isinstance(fault, Exception):
+            told = as_error(fault, "reading a collection again")
+            log.error("%s could not be read again: %s", stored.name, told.message)
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._try_again, stored, error)
+
+    def _try_again(self, stored: Stored, error: OmenError) -> None:
+        shard = self._catalog.shard_of(stored.tenant, stored.name)
+        if shard is not None and shard.is_follower and log_of(shard).stored == stored:
+            self._failed(shard, error)
 
     async def _make_again(self, shard: Shard, error: OmenError) -> None:
         stored, name = log_of(shard).stored, shard.name

@@ -181,9 +181,15 @@ class Members:
         self._heard_at = now
 
     def take(self, entry: str, value: dict[str, Any], revision: int, now: float) -> None:
-        """An entry is, or has become, ``value``."""
+        """An entry is, or has become, ``value``.
+
+        One that says what nothing can be made of is passed over: what it said before holds.
+        """
         self.heard(now)
         kind, _, rest = entry.partition(".")
+        if not _is_readable(kind, value):
+            log.error("entry %s of the bucket is not what a node writes; passed over", entry)
+            return
         entries = self._entries
         if kind == "node":
             known = entries.nodes.get(rest)
@@ -303,3 +309,24 @@ class Members:
             for name, process in self._entries.leaving.items()
             if name in nodes and process in (None, nodes[name].value.get("incarnation"))
         )
+
+
+def _is_readable(kind: str, value: Mapping[str, Any]) -> bool:
+    """Whether what ``Members.view`` reads of an entry is there, and of its type."""
+    if kind == "node":
+        return isinstance(value.get("since", 0.0), int | float)
+    if kind == "held":
+        windows = value.get("windows", {})
+        return isinstance(windows, dict) and all(map(_is_window, windows.values()))
+    if kind == "def":
+        first = value.get("owner")
+        is_named = isinstance(value.get("key"), str) and isinstance(first, str | None)
+        return is_named and isinstance(value.get("replicas", 1), int)
+    return True
+
+
+def _is_window(said: Any) -> bool:
+    if not isinstance(said, list) or len(said) < 2:
+        return False
+    version, state, *more = said
+    return isinstance(state, str) and all(isinstance(one, int) for one in (version, *more))

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from omendb_ws.cluster.members import ABSENT_SECONDS, DEAD_SECONDS, GONE_SECONDS, Members, View
+from omendb_ws.journal.jetstream.names import definition_entry
+
+ENTRY = definition_entry("default", "items")
 
 
 def beat(incarnation: str = "i", **more: Any) -> dict[str, Any]:
@@ -175,3 +180,30 @@ def test_an_owner_that_cannot_go_on_owns_nothing() -> None:
     watch.take("held.a", {"incarnation": "a", "windows": {"k": [7, "broken"]}})
     one = watch.view().collections["k"]
     assert (one.owner, one.ready, one.newest_broken) == (None, frozenset(), 7)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("held.b", {"incarnation": "b-1", "windows": {"k1": 5}}),
+        ("held.b", {"incarnation": "b-1", "windows": {"k1": ["five", "ready"]}}),
+        ("held.b", {"incarnation": "b-1", "windows": [1]}),
+        (ENTRY, {"state": "made"}),
+        (ENTRY, {"state": "made", "key": "k1", "replicas": "two"}),
+        (ENTRY, {"state": "made", "key": "k1", "owner": ["a"]}),
+        ("node.b", {"incarnation": "b-1", "since": "yesterday"}),
+    ],
+)
+def test_an_entry_that_nothing_can_be_made_of_is_passed_over_and_the_others_are_read(
+    entry: str, value: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    members = Members()
+    members.take("node.b", {"incarnation": "b-1", "address": "ws://b"}, 1, 0.0)
+    members.take(ENTRY, {"state": "made", "key": "k1", "replicas": 2}, 2, 0.0)
+    members.take("held.b", {"incarnation": "b-1", "windows": {"k1": [5, "ready", 3]}}, 3, 0.0)
+    before = members.view(0.1)
+    assert before.collections["k1"].windows["b"].version == 5
+    members.take(entry, value, 4, 0.1)
+    assert members.view(0.1) == before
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert entry in caplog.text

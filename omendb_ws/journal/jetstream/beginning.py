@@ -9,6 +9,7 @@ from omendb_core.model.errors import Unavailable
 from omendb_core.model.logged import Checkpoint
 
 from ..interface import Manifest, Settle
+from .api import ApiError
 from .checkpoints import checkpoint_body
 from .followed import Followed
 from .following import open_log
@@ -50,6 +51,13 @@ async def _store_first(streamed: Streamed, messages: list[bytes]) -> None:
                 await jetstream.store(where, messages[0], 0)
             else:
                 await store_batch(jetstream, where, messages, 0)
+            return
+        except ApiError as error:
+            # The answer to an attempt before may have been lost: nobody else writes there.
+            if not (attempt and error.is_wrong_last):
+                raise
+            if (await jetstream.stream_state(streamed.stream))["last_seq"] != len(messages):
+                raise
             return
         except Unavailable:
             if attempt + 1 == _ATTEMPTS or not jetstream.connection.is_connected:

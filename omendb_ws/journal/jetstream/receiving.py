@@ -8,6 +8,7 @@ definition leads to it, so it is no collection; what a node that dies leaves of 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,9 @@ from .log import StreamLog
 
 #: How often it is looked at whether the log takes anything at all.
 _LOOK_SECONDS: Final = 0.5
+#: How long it may take nothing: twice what the servers of a stream need to choose who leads it. All
+#: restores of a node share a thread, and others wait behind this one.
+_STILL_SECONDS: Final = 20.0
 
 
 class Arrivals:
@@ -51,9 +55,15 @@ class Arrivals:
             self._coming += 1
 
     def wait(self, log: Log, *, for_all: bool) -> None:
-        """Until the log has room, or has settled all. Raises why it does not."""
+        """Until the log has room, or has settled all. Raises why it does not; Unavailable where
+        nothing of it was settled for long."""
         with self._condition:
+            coming, since = self._coming, time.monotonic()
             while True:
+                if self._coming != coming:
+                    coming, since = self._coming, time.monotonic()
+                if time.monotonic() - since > _STILL_SECONDS:
+                    raise Unavailable("NATS takes nothing at the moment; try again")
                 error = self._error or log.error
                 if error is not None:
                     raise Unavailable(error.message)

@@ -138,7 +138,11 @@ class JetStreamStore:
         if manifest is None:
             raise NotFound(f"collection: {stored.name!r} is not in memory only")
         began = self.renew(stored, manifest, Checkpoint(), limits, 0)
-        began.finish(lambda tags, error: None).close()
+        try:
+            began.finish(lambda tags, error: None).close()
+        except BaseException:
+            began.abandon()
+            raise
 
     def _new(self, manifest: Manifest) -> Stored:
         return Stored(secrets.token_hex(8), manifest.tenant, manifest.name)

@@ -22,7 +22,16 @@ from ...access.vouching import Vouched, sign
 from ...cluster.directory import Node
 from ...runtime.faults import as_error
 from ..context import Context
-from .parts import AT_LEAST, BIND, MARK_BYTES, OF_NODES, SPEAK, SPOKEN, ClusterParts
+from .parts import (
+    AT_LEAST,
+    BIND,
+    MARK_BYTES,
+    OF_NODES,
+    SPEAK,
+    SPOKEN,
+    ClusterParts,
+    forget_first,
+)
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +82,7 @@ class Link:
         self._said = 0
         self._when_spoken: dict[int, Callable[[], None]] = {}
         self._waiting: list[bytes | str] = []
-        self._bound: set[int] = set()
+        self._bound: dict[int, None] = {}
         #: The newest versions of collections that the node has stated, and that it was told of.
         self._stated: dict[str, int] = {}
         self._expected: dict[str, int] = {}
@@ -99,7 +108,8 @@ class Link:
         if handle not in self._bound:
             said = {"handle": handle, "collection": name, "epoch": epoch}
             self.send(BIND + orjson.dumps(said))
-            self._bound.add(handle)
+            self._bound[handle] = None
+            forget_first(self._bound)
 
     def expect(self, collection: str, key: str, version: int) -> None:
         """Have reads of a collection wait for a version; 0: for none, as it is another now."""
@@ -110,6 +120,7 @@ class Link:
             self._stated.pop(collection, None)
             said = {"collection": collection, "version": version}
             self.send(AT_LEAST + orjson.dumps(said))
+            forget_first(self._expected)
 
     def states(self, collection: str, key: str, version: int) -> None:
         """The node has answered from that version."""
@@ -121,6 +132,7 @@ class Link:
         if self._keys.get(collection, key) != key:
             self._stated.pop(collection, None)
         self._keys[collection] = key
+        self._stated.pop(forget_first(self._keys), None)
 
     def speak(self, principal: Principal, then: Callable[[], None] | None = None) -> None:
         """Speak for ``principal`` from now on; ``then`` is called once that holds, or it is over.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from ...access.principal import Principal
 from ...cluster.directory import Directory, Node
@@ -21,6 +21,19 @@ SPOKEN: Final = OF_NODES + b"A"  #: its answer, once that holds: the number
 BIND: Final = OF_NODES + b"B"  #: what a handle of the client's means
 AT_LEAST: Final = OF_NODES + b"V"  #: reads of a collection wait for that version, from now on
 MARK_BYTES: Final = 2
+#: What handles mean, and which versions of which collections are waited for: so many of each are
+#: remembered at both ends of a link, and the one that was told first is forgotten first at both, so
+#: that neither counts on what the other has forgotten.
+MOST_TOLD: Final = 1 << 16
+
+
+def forget_first(told: dict[Any, Any]) -> Any:
+    """Forget what was told first, if that is more than is remembered; which it was, or None."""
+    if len(told) <= MOST_TOLD:
+        return None
+    first = next(iter(told))
+    del told[first]
+    return first
 
 
 class LineUser(Protocol):

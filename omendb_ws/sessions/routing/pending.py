@@ -12,7 +12,8 @@ from .listing import Listing
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """``name``: the collection that it is about, where one is. ``as_text``: its answer is to be a
+    """``name``: the collection that it is about, where one is; ``key``: which one had that name
+    then. ``as_text``: its answer is to be a
     text, though it is sent as a frame. ``listing``: other nodes, too, have their part. ``span``: of
     its trace."""
 
@@ -21,6 +22,7 @@ class Pending:
     size_bytes: int
     name: str | None
     is_change: bool
+    key: str = ""
     as_text: bool = False
     listing: Listing | None = None
     span: Any = None

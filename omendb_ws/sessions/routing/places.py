@@ -59,10 +59,13 @@ class Places:
                     break
         return [*found.values(), self._directory.here] if found else []
 
-    def note(self, name: str, version: int, node: Node) -> None:
-        """A node has stated a version."""
+    def note(self, name: str, key: str, version: int, node: Node) -> None:
+        """A node has stated a version, asked while the collection of that name had that key.
+
+        Of another than there is now it says nothing: reads would wait for what never comes.
+        """
         where = self._directory.where(self._session.tenant, name)
-        if where is not None and version >= self._stated(name, where):
+        if where is not None and where.key == key and version >= self._stated(name, where):
             self._floors[name] = where.key, version
             self._chosen[name] = node
 
@@ -82,6 +85,16 @@ class Places:
             return 0
         where = self._directory.where(self._session.tenant, name)
         return 0 if where is None else self._stated(name, where)
+
+    def is_there(self, name: str) -> bool:
+        """Whether there is such a collection, as far as is known here."""
+        try:
+            self._session.find(name)
+        except NotFound:
+            return self._directory.where(self._session.tenant, name) is not None
+        except OmenError:  # it is somewhere else, or not to be shown
+            pass
+        return True
 
     def _stated(self, name: str, where: Where) -> int:
         key, version = self._floors.get(name, ("", 0))

@@ -77,7 +77,7 @@ class RoutedSession(NamingSession):
 
     def open(self, collection: Entry) -> int:
         """As ``Session.open``: it stays the same when this node lets go of the collection."""
-        return self.router.handle_of(Named(collection.name, collection.epoch))
+        return self.router.handles.of(Named(collection.name, collection.epoch))
 
     def next_subs(self, count: int) -> list[int]:
         """As ``Session.next_subs``."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from omendb_core.model.errors import Forbidden, Internal, OmenError, Unavailable
@@ -28,7 +29,7 @@ from ...wire.opcodes import OPS, right_for
 from . import replies
 from .link import Link
 from .listing import Listing
-from .naming import Named, NamingSession
+from .naming import HandleNames, Named, NamingSession
 from .parts import ClusterParts
 from .pending import Pending
 from .places import Places
@@ -67,8 +68,8 @@ class Router:
         self.least = self._places.least
         self._links: dict[str, Link] = {}
         self._by_number: dict[int, Link] = {}
-        self._last_number = self._last_handle = 0
-        self._handles: dict[Named, int] = {}
+        self._last_number = 0
+        self.handles = HandleNames(session.named, self._places.is_there)
         self._failed_at: dict[str, float] = {}
         #: Where the snapshot is that the connection reads, if it is not here.
         self._snapshot: Link | None = None
@@ -88,15 +89,6 @@ class Router:
         self._links.clear()
         self.pending.clear()
         self.pending_bytes = 0
-
-    def handle_of(self, named: Named) -> int:
-        """The handle of a collection; the same each time."""
-        handle = self._handles.get(named)
-        if handle is None:
-            handle = self._last_handle = self._last_handle + 1
-            self._handles[named] = handle
-            self.session.named[handle] = named
-        return handle
 
     # -- what the client says ---------------------------------------------------------------------
 
@@ -151,8 +143,12 @@ class Router:
         return True
 
     def _list(self, message: Said, head: Head) -> bool:
-        """Ask all nodes that hold something which this one has not."""
-        links = [self._link_to(node) for node in self._places.for_list()]
+        """Ask all nodes that hold something which this one has not; of one that cannot be reached
+        this one says that it is not there."""
+        links: list[Link] = []
+        for node in self._places.for_list():
+            with suppress(Unavailable):
+                links.append(self._link_to(node))
         if links:
             self._pass_on(message, head, None, links[0], Listing(links))
         return bool(links)
@@ -202,14 +198,15 @@ class Router:
         context.metrics.requests[head.op] += 1
         context.metrics.passed_on += 1
         is_change = OPS[head.op].change
-        pending = Pending(head, link, len(message), name, is_change, listing=listing)
+        key = "" if name is None else self._places.key(name)
+        pending = Pending(head, link, len(message), name, is_change, key, listing=listing)
         sent: str | bytes
         if isinstance(message, Uploaded):
             add = message.request
             assert name is not None
             assert isinstance(add, Add), "bytes of a restore are for this node"
             pending.as_text, named = True, Named(name, None)
-            handle = self.handle_of(named)
+            handle = self.handles.of(named)
             link.bind(handle, *named)
             if isinstance(add.rows, OmenError | list):
                 raise add.rows if isinstance(add.rows, OmenError) else Unavailable("no rows")
@@ -224,7 +221,7 @@ class Router:
         if name is not None and is_change:
             self._places.begin_change(name)
         elif name is not None:
-            link.expect(name, self._places.key(name), self._places.floor(name))
+            link.expect(name, key, self._places.floor(name))
         for one in (link,) if listing is None else list(listing.waits):
             one.send(sent)
         self.pending[head.id] = pending
@@ -348,14 +345,14 @@ class Router:
                 self._places.forget(name)
             version = heads.version_in(data, message.is_text)
             if version is not None and op != "drop":
-                self._places.note(name, version, link.node)
-                link.states(name, self._places.key(name), version)
+                self._places.note(name, pending.key, version, link.node)
+                link.states(name, pending.key, version)
         if op == "subscribe":
             link.subs.update(heads.subs_in(data, message.is_text))
         elif op == "unsubscribe" and pending.head.number is not None:
             link.subs.discard(pending.head.number)
         elif op in ("open", "create") and name is not None:
-            return replies.with_handle(data, lambda epoch: self.handle_of(Named(name, epoch)))
+            return replies.with_handle(data, lambda epoch: self.handles.of(Named(name, epoch)))
         elif pending.as_text:
             return replies.added_as_text(data)
         return message

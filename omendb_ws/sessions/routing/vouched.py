@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import Final
 
 import orjson
 from omendb_core.model.errors import BadRequest, NotFound, Unavailable
@@ -28,10 +27,7 @@ from ..context import Context
 from ..outbox import Outbox
 from ..receive import Receiver
 from .naming import Named, NamingSession
-from .parts import AT_LEAST, BIND, MARK_BYTES, OF_NODES, SPEAK, SPOKEN
-
-#: Collections that the handles of a client may name at once; there are never so many.
-_MOST_NAMED: Final = 1 << 16
+from .parts import AT_LEAST, BIND, MARK_BYTES, OF_NODES, SPEAK, SPOKEN, forget_first
 
 
 class VouchedSession(NamingSession):
@@ -88,16 +84,14 @@ class VouchedSession(NamingSession):
     def bound(self, said: bytes) -> None:
         """A handle of the client's means that collection."""
         found = orjson.loads(said)
-        if len(self.named) >= _MOST_NAMED:
-            self.named.clear()
         self.named[found["handle"]] = Named(found["collection"], found["epoch"])
+        forget_first(self.named)
 
     def expected(self, said: bytes) -> None:
         """Reads of a collection wait for a version."""
         found = orjson.loads(said)
-        if len(self._least) >= _MOST_NAMED:
-            self._least.clear()
         self._least[found["collection"]] = found["version"]
+        forget_first(self._least)
 
     def find(self, target: str | int) -> Entry:
         """As ``Session.find``; Unavailable for what other nodes have."""

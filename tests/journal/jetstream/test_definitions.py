@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from omendb_core.model.errors import Unavailable
 from omendb_core.model.logged import Checkpoint
 
-from omendb_ws.journal.interface import Stored
+from omendb_ws.journal.interface import Log, Settle, Stored
+from omendb_ws.journal.jetstream import receiving
+from omendb_ws.journal.jetstream import store as store_module
 from omendb_ws.journal.jetstream.api import ApiError
 from omendb_ws.journal.jetstream.names import definition_entry, leaving_entry
+from omendb_ws.journal.jetstream.receiving import StreamReceiving
 from omendb_ws.journal.jetstream.store import JetStreamStore
 from tests.journal.jetstream.messages import LIMITS, MANIFEST
 from tests.journal.jetstream.test_store import Settled, store
@@ -144,3 +148,58 @@ def test_of_a_node_that_is_forgotten_nothing_stays(nats: NatsServer) -> None:
         opened.connection.call(leaving)
         opened.forget_node("gone")
         assert opened.connection.call(opened._jetstream.get(leaving_entry("gone"))) is None
+
+
+def test_a_first_message_whose_answer_is_lost_is_taken_as_stored(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store(nats, "answerless") as opened:
+        stores, lost = opened._jetstream.store, []
+
+        async def answers_later(subject: str, message: bytes, last_sequence: int) -> int:
+            sequence = await stores(subject, message, last_sequence)
+            if not lost:
+                lost.append(sequence)
+                raise Unavailable("the cluster's NATS does not answer")
+            return sequence
+
+        monkeypatch.setattr(opened._jetstream, "store", answers_later)
+        stored = made(opened)
+        assert lost
+        assert opened.stored() == [stored]
+
+
+def test_a_collection_in_memory_that_cannot_begin_anew_leaves_no_log_behind(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store(nats, "unfinished") as opened:
+        log = opened.create(replace(MANIFEST, durability="memory"), LIMITS, Settled())
+        log.close()
+        begun: list[StreamReceiving] = []
+
+        class Fails(StreamReceiving):
+            def finish(self, settle: Settle) -> Log:
+                begun.append(self)
+                raise Unavailable("NATS takes nothing at the moment")
+
+        monkeypatch.setattr(store_module, "StreamReceiving", Fails)
+        with pytest.raises(Unavailable, match="takes nothing"):
+            opened.begin_anew(log.stored, LIMITS)
+        assert [one._log for one in begun] == [None]
+        assert opened.stored() == [log.stored]
+
+
+def test_a_restore_of_which_nats_takes_nothing_for_long_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receiving, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(receiving, "_STILL_SECONDS", 0.01)
+    log = cast(Any, SimpleNamespace(error=None, has_room=False))
+    arrivals = receiving.Arrivals()
+    with pytest.raises(Unavailable, match="takes nothing"):
+        arrivals.wait(log, for_all=False)
+    arrivals.expect()
+    with pytest.raises(Unavailable, match="takes nothing"):
+        arrivals.wait(log, for_all=True)
+    arrivals(["rows"], None)
+    arrivals.wait(log, for_all=True)

@@ -7,15 +7,19 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import orjson
+import pytest
 
 from omendb_ws.access.principal import Principal
 from omendb_ws.cluster.directory import Node
 from omendb_ws.net.lines import NodeLine
+from omendb_ws.sessions.routing import parts
 from omendb_ws.sessions.routing.link import MOST_LOOKS, Link, LinkUser
+from omendb_ws.sessions.routing.naming import HandleNames, Named
 from omendb_ws.sessions.routing.parts import ClusterParts, LineUser
+from omendb_ws.sessions.routing.places import Places
 from tests.patience import PATIENCE_SECONDS, eventually
 from tests.server.links.pair import SECRET, FakeDirectory, Map, Pair, pair
-from tests.server.raw import Raw, client
+from tests.server.raw import Raw, batch, client
 
 B = Node("b", "ws://127.0.0.1:1/v1")
 HELLO = {"event": "hello", "node": "b", "cluster": "main", "challenge": "0" * 32}
@@ -73,9 +77,9 @@ class FakeUser:
 def link_over(line: FakeLine, user: FakeUser, look_seconds: float) -> Link:
     there = Map(nodes={"b": B})
     opener = cast("Callable[[Node, LineUser], Any]", lambda node, user: line)
-    parts = ClusterParts(FakeDirectory(there, "a"), "main", SECRET, opener, look_seconds)
+    of_cluster = ClusterParts(FakeDirectory(there, "a"), "main", SECRET, opener, look_seconds)
     principal = Principal("someone", "default", (), None, "file", False)
-    return Link(parts, B, 1, principal, 0, cast("LinkUser", user))
+    return Link(of_cluster, B, 1, principal, 0, cast("LinkUser", user))
 
 
 async def test_a_node_that_has_not_said_its_address_is_given_up_at_once() -> None:
@@ -143,3 +147,64 @@ async def test_what_a_node_stated_of_the_collection_before_says_nothing_of_the_n
                 for number in (1, 2, 3):
                     await other.add(number)
             assert (await raw.reply(asked))["ok"]["version"] == 3
+
+
+async def test_what_a_node_was_told_first_is_forgotten_at_both_ends_of_a_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "MOST_TOLD", 2)
+    async with pair() as nodes:
+        names = [f"items-{number}" for number in range(4)]
+        async with client(nodes["b"]) as other:
+            for name in names:
+                await other.create(name, ids="u64")
+        for name in names:
+            nodes.place(name, "b")
+        async with client(nodes["a"]) as raw:
+            handles = [(await raw.ok("open", collection=name))["handle"] for name in names]
+            for round in range(1, 4):
+                for name, handle in zip(names, handles, strict=True):
+                    added = await raw.add_binary(handle, batch(round))
+                    assert added.version == round
+                    found = await raw.ok("get", collection=name, ids=[round])
+                    assert found["version"] == round
+                    assert (await raw.search_binary(handle, [[1, 0]], k=5)).hits.ids.size == round
+
+
+def test_handles_of_collections_that_are_gone_are_forgotten_and_the_others_stay() -> None:
+    named: dict[int, Named] = {}
+    there = {"stays", "again"}
+    handles = HandleNames(named, there.__contains__)
+    kept = handles.of(Named("stays", "first"))
+    for number in range(5_000):
+        newest = handles.of(Named("again", str(number)))
+        handles.of(Named(f"gone-{number}", "first"))
+    assert len(named) <= 1_024
+    assert named[kept] == Named("stays", "first")
+    assert handles.of(Named("stays", "first")) == kept
+    assert handles.of(Named("again", "4999")) == newest == 10_000
+    assert named[newest] == Named("again", "4999")
+
+
+def test_a_version_of_the_collection_before_says_nothing_of_the_one_that_has_its_name_now() -> None:
+    map = Map(nodes={"b": B}, keys={"items": "second"}, holders={"items": ("b",)})
+    session = cast(Any, type("Session", (), {"tenant": "default"}))
+    places = Places(session, FakeDirectory(map, "a"))
+    places.note("items", "first", 1_000, B)
+    assert places.floor("items") == 0
+    places.note("items", "second", 3, B)
+    assert places.floor("items") == 3
+
+
+async def test_a_list_right_after_a_node_could_not_be_reached_is_of_the_others() -> None:
+    async with pair(names=("a", "b", "c")) as three:
+        for name in "bc":
+            async with client(three[name]) as other:
+                await other.create(f"of-{name}")
+            three.place(f"of-{name}", name)
+        three.map.nodes["c"] = Node("c", B.address)
+        async with client(three["a"]) as raw:
+            error = await raw.error("get", collection="of-c", ids=[1])
+            assert error["code"] == "unavailable"
+            listed = (await raw.ok("list"))["collections"]
+            assert [one["collection"] for one in listed] == ["of-b"]
