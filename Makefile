@@ -119,7 +119,8 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz test-s3 test-integratio
 	SHARD_WALKS=200 SHARD_LIVE_RUNS=500 \
 		$(LONG) --timeout 3600 tests/server/sharding/test_walk.py tests/server/sharding/test_live_law.py
 	GRANTS_WALK=all $(LONG) --timeout 1200 tests/server/access/test_grants_walk.py
-	FAULT_WALK=all $(LONG) tests/server/engine/test_fault_walk.py tests/server/cluster/test_fault_walk.py
+	FAULT_WALK=all $(LONG) tests/server/engine/test_fault_walk.py tests/server/cluster/test_fault_walk.py \
+		tests/server/cluster/test_lost_messages.py
 	SHAPED_RUNS=50 $(LONG) --timeout 7200 $(SHAPED)
 	FILE_MUTATIONS=20000 $(LONG) --timeout 3000 tests/files/test_mutations.py
 	$(BIN)/python -m tests.fuzz --runs 4000 journal_files

@@ -26,7 +26,7 @@ _NATS_COUNTS = (1, 3)
 def start(
     nodes: Annotated[int, typer.Option(min=1, max=16, help="How many nodes.")] = 3,
     nats: Annotated[
-        int, typer.Option(help="How many NATS servers: 1, or 3 that keep each change twice.")
+        int, typer.Option(help="How many NATS servers: 1, or 3, of which one may be lost.")
     ] = 1,
     port: Annotated[
         int,

@@ -168,17 +168,24 @@ class JetStream:
         """As ``request``, for what may be done twice: asked for anew until one is answered.
 
         What comes while servers elect who leads is answered by nobody, not even afterwards.
+        While there is no connection it fails at once.
         """
         asked: set[asyncio.Task[dict[str, Any]]] = set()
         try:
             async with asyncio.timeout(self._request_seconds):
                 while True:
                     asked.add(asyncio.create_task(self.request(subject, body)))
-                    done, _ = await asyncio.wait(
+                    done, asked = await asyncio.wait(
                         asked, timeout=AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
                     )
                     for one in done:
-                        return one.result()
+                        try:
+                            return one.result()
+                        except Unavailable:
+                            if not self.connection.is_connected:
+                                raise
+                    if done:
+                        await asyncio.sleep(_RETRY_SECONDS)
         except TimeoutError as error:
             raise Unavailable(f"the cluster's NATS does not answer {subject}") from error
         finally:
@@ -271,7 +278,7 @@ class JetStream:
 
     async def listing(self) -> tuple[set[str], int]:
         """The keys of all entries, and the last revision of any that is among them."""
-        found = await self.request(
+        found = await self.insist(
             f"STREAM.INFO.{self.bucket_stream}", {"subjects_filter": self.subject_of(">")}
         )
         state, prefix = found["state"], self.subject_of("")
@@ -309,7 +316,7 @@ class JetStream:
 
     async def remove(self, key: str) -> None:
         """Have no such entry, without a trace of it."""
-        await self.request(f"STREAM.PURGE.{self.bucket_stream}", {"filter": self.subject_of(key)})
+        await self.insist(f"STREAM.PURGE.{self.bucket_stream}", {"filter": self.subject_of(key)})
 
     async def _ask(self, subject: str, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
         from nats import errors

@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
 import pytest
@@ -73,7 +73,17 @@ async def ready(node: Node) -> None:
         await asyncio.sleep(0.01)
 
 
-async def walked(injector: Injector, name: str, nats: NatsServer) -> None:
+class Faults(Protocol):
+    """What makes something fail, while it is armed."""
+
+    is_armed: bool
+
+
+async def walked(
+    injector: Injector, name: str, nats: NatsServer, faults: Faults | None = None
+) -> None:
+    """One change while ``faults`` are armed, by default the injector's."""
+    faults = faults or injector
     fields = {"cluster": nats.url, "cluster_name": f"walk{next(NUMBERS)}"}
     fields["queue_deadline_ms"] = 60_000
     shown: list[int] | None = None
@@ -87,10 +97,10 @@ async def walked(injector: Injector, name: str, nats: NatsServer) -> None:
         await side.create(capacity=1000)
         await side.create("old", capacity=8)
         await side.add(1, 2)
-        injector.is_armed = True
+        faults.is_armed = True
         reply = await side.ask(op, **asked)
         await asyncio.sleep(0.02)
-        injector.is_armed = False
+        faults.is_armed = False
         await side.ok("ping")
         added = await asked_until_taken(side, "add", **ITEMS, rows=rows(9))
         if "ok" in added:
