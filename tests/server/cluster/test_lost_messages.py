@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any, Final
 from zlib import crc32
 
@@ -19,7 +20,9 @@ from nats.aio.client import Client
 
 from omendb_ws.journal.jetstream import api, pipeline
 from tests.nats import NatsServer, nats_server
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, eventually
+from tests.server.cluster.nodes import node as running_node
+from tests.server.cluster.nodes import until_taken
 from tests.server.cluster.test_fault_walk import (
     CHANGES,
     IS_WHOLE,
@@ -30,7 +33,8 @@ from tests.server.cluster.test_fault_walk import (
     ready,
     walked,
 )
-from tests.server.raw import rows
+from tests.server.cluster.test_several_nodes import owns
+from tests.server.raw import client, rows
 from tests.server.walk import Injector, Side, started
 
 pytestmark = pytest.mark.timeout(1200)
@@ -92,6 +96,7 @@ def _is_patient_for_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "AGAIN_SECONDS", PATIENT_SECONDS / 3)
     monkeypatch.setattr(api, "_RETRY_SECONDS", PATIENT_SECONDS / 10)
     monkeypatch.setattr(pipeline, "ACKNOWLEDGED_SECONDS", PATIENT_SECONDS)
+    monkeypatch.setattr("omendb_ws.cluster.agenda.SETTLED_SECONDS", PATIENT_SECONDS)
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -154,6 +159,50 @@ async def test_a_node_that_begins_may_lose_any_message_and_has_all_the_same(
     for kind, how in cases if IS_WHOLE else cases[3::EVERY]:
         try:
             lost += (await began(nats, kind, how)).has_lost
+        except Exception as error:
+            raise AssertionError(f"after {kind}: {how}") from error
+    assert lost, "none was"
+
+
+async def handed_over(nats: NatsServer, kind: str = "", how: str = "") -> Lossy:
+    """An owner leaves, a follower takes over, and one of them loses a message meanwhile."""
+    fields: dict[str, Any] = {"cluster_name": f"hand{next(NUMBERS)}"}
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(AsyncExitStack())
+        servers = {"one": await one.enter_async_context(running_node(nats, "one", **fields))}
+        servers["two"] = await stack.enter_async_context(running_node(nats, "two", **fields))
+        raw = await stack.enter_async_context(client(servers["two"]))
+        await raw.create("items", ids="u64", replicas=2)
+        for number in range(1, 6):
+            await raw.add(number)
+        await eventually(lambda: owns(servers["two"], "items") or owns(servers["one"], "items"))
+        await until_taken(raw, "move_owner", collection="items", to="one")
+        await eventually(lambda: owns(servers["one"], "items"))
+        with pytest.MonkeyPatch.context() as patch:
+            faults = Lossy(patch, kind, how)
+            faults.is_armed = True
+            await one.aclose()
+            await until_taken(raw, "add", collection="items", rows=rows(6))
+            faults.is_armed = False
+        await until_taken(raw, "add", collection="items", rows=rows(7))
+        found = await until_taken(raw, "search", collection="items", vector=[1, 0], k=10)
+        ids = sorted(one["id"] for one in found["results"])
+        assert ids == [1, 2, 3, 4, 5, 6, 7]
+    return faults
+
+
+async def test_an_owner_that_hands_over_and_who_follows_it_may_lose_any_message(
+    nats: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        seen = (await handed_over(nats)).seen
+    cases = [(kind, how) for kind in sorted(seen) for how in HOW]
+    lost = 0
+    for kind, how in cases if IS_WHOLE else cases[2 :: 2 * EVERY]:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                lost += (await handed_over(nats, kind, how)).has_lost
         except Exception as error:
             raise AssertionError(f"after {kind}: {how}") from error
     assert lost, "none was"
