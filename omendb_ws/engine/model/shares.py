@@ -56,8 +56,7 @@ class Shares:
 
     While nobody waits for another, time is only counted, and everything is taken in the order in
     which it came. So it is where one connection has more to do than a tick does, and nothing else
-    was done in that: to keep its changes by places took 10 µs of each, a twentieth of an add of 256
-    rows.
+    was done in that: to keep its changes by places took 6.7 µs of each, and not 0.7.
     """
 
     def __init__(self) -> None:
