@@ -169,7 +169,7 @@ class Catalog:
             return existing, False
         self.held.refuse(tenant, create.collection)
         self.refuse_durability(durability)
-        replicas = self._replicas(create.replicas)
+        replicas = self.replicas_for(create.replicas)
         if shards > 1 and self._is_in_cluster:
             raise Unsupported("shards: more than 1 is not supported in a cluster yet")
         names = part_names(create.collection, shards)
@@ -284,11 +284,6 @@ class Catalog:
         return self._window(definition, share)
 
     @property
-    def default_replicas(self) -> int:
-        """How many nodes hold a collection that does not say it."""
-        return self._replicas(None)
-
-    @property
     def default_durability(self) -> Durability:
         """Of a collection that says none."""
         return self._default_durability
@@ -351,7 +346,7 @@ class Catalog:
                 " start it with --data-dir DIRECTORY (the setting data_dir)"
             )
 
-    def _replicas(self, asked: int | None) -> int:
+    def replicas_for(self, asked: int | None) -> int:
         """How many nodes should hold a new collection. Unsupported."""
         if asked is None:
             return DEFAULT_REPLICAS if self._is_in_cluster else 1

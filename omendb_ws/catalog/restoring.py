@@ -65,14 +65,19 @@ class Restores:
         self._thread: ThreadPoolExecutor | None = None
 
     def begin(
-        self, tenant: str, name: str, durability: Durability | None, listed: Listed
+        self,
+        tenant: str,
+        name: str,
+        durability: Durability | None,
+        replicas: int | None,
+        listed: Listed,
     ) -> Restore:
         """Hold the name. Exists, Unavailable, Quota, Unsupported."""
         try:
             self.do(lambda: None)  # the thread is there, or the name is not held for want of it
         except RuntimeError as error:
             raise Unavailable(f"restore: there is no thread for it now: {error}") from error
-        begun = Restore(next(self._next_number), self, tenant, name, durability, listed)
+        begun = Restore(next(self._next_number), self, tenant, name, durability, replicas, listed)
         self.numbers.under_way += 1
         return begun
 
@@ -98,6 +103,7 @@ class Restore:
         tenant: str,
         name: str,
         durability: Durability | None,
+        replicas: int | None,
         listed: Listed,
     ) -> None:
         self.number, self.name = number, name
@@ -105,6 +111,7 @@ class Restore:
         self._all, self._listed = all_, listed
         self._tenant = tenant
         self._durability = durability
+        self._replicas = all_.catalog.replicas_for(replicas)
         # The thread's:
         self._reader = ArchiveReader()
         self._producers: list[ProducerState] = []
@@ -228,8 +235,7 @@ class Restore:
             assert all_.storage is not None
             shard = self._shard(restored)
             manifest = Manifest(
-                self._tenant, self.name, head.definition, durability, shard.epoch,
-                all_.catalog.default_replicas,
+                self._tenant, self.name, head.definition, durability, shard.epoch, self._replicas,
             )  # fmt: skip
             self._manifest = manifest
             time_us = self._time_us(head)

@@ -190,6 +190,7 @@ def restore(
             show_default="as they were",
         ),
     ] = None,
+    replicas: definitions.Replicas = None,
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
@@ -217,10 +218,12 @@ def restore(
         chosen = cast(
             "Durability | None", definitions.given(durability=durability).get("durability")
         )
-        _restore_to_server(at, paths[0], collection, name, chosen)
+        _restore_to_server(at, paths[0], collection, name, chosen, replicas)
         return
     if len(paths) != 2:
         fail(WRONG, "give BACKUP and DATA_DIR, or --url and BACKUP")
+    if replicas is not None:
+        fail(WRONG, "--replicas: goes with --url")
     _restore_to_directory(paths[0], paths[1], name, tenant)
 
 
@@ -230,6 +233,7 @@ def _restore_to_server(
     collection: str | None,
     name: str | None,
     durability: Durability | None,
+    replicas: int | None,
 ) -> None:
     import sys
 
@@ -262,7 +266,9 @@ def _restore_to_server(
             fail(FAILED, f"{path}: {error.message}")
 
         async def work(db: Client) -> list[Description]:
-            return await restore_all(db, file, name_of, durability, is_one=is_one)
+            return await restore_all(
+                db, file, name_of, durability, replicas=replicas, is_one=is_one
+            )
 
         done = reaching.reach(at, work)
     for one in done:

@@ -74,12 +74,19 @@ class Copying(Searching):
         encode = requests.plain(messages.Snapshot, end=integer(number, "number", 0, MAX_U32))
         await self._connection.within(self._connection.call(encode, repeat=False))
 
-    async def restore(self, collection: str, *, durability: Durability | None = None) -> int:
+    async def restore(
+        self,
+        collection: str,
+        *,
+        durability: Durability | None = None,
+        replicas: int | None = None,
+    ) -> int:
         """Begin to make a collection of a snapshot's bytes, under any name; return its number.
 
-        ``restore_next`` takes the bytes. ``durability``: default, that of the snapshot. Until all
-        have come nobody sees anything of it; its name is taken. Rows, ids, seqs and version are
-        those of the snapshot, the epoch is a new one. It goes with its connection.
+        ``restore_next`` takes the bytes. ``durability``: default, that of the snapshot;
+        ``replicas``: as for ``create``. Until all have come nobody sees anything of it; its name is
+        taken. Rows, ids, seqs and version are those of the snapshot, the epoch is a new one. It
+        goes with its connection.
 
         Raises Exists, Quota, Unsupported, Unavailable, Forbidden (it takes ``admin``, and ``write``
         without filter and stamp).
@@ -88,7 +95,10 @@ class Copying(Searching):
         given = None
         if durability is not None:
             given = arguments.chosen(durability, field("create", "durability"))
-        encode = requests.plain(messages.Restore, collection=name, durability=given)
+        nodes = None
+        if replicas is not None:
+            nodes = arguments.bounded(replicas, field("restore", "replicas"))
+        encode = requests.plain(messages.Restore, collection=name, durability=given, replicas=nodes)
         _, reply = await self._connection.within(self._connection.call(encode, repeat=False))
         assert isinstance(reply, messages.Reply)
         number: int = reply.ok["restore"]

@@ -35,17 +35,24 @@ class SyncCopying(SyncSearching):
         """End a snapshot that is not read to its end. Raises NotFound, ConnectionLost."""
         self._run(self._aio.snapshot_end(number))
 
-    def restore(self, collection: str, *, durability: Durability | None = None) -> int:
+    def restore(
+        self,
+        collection: str,
+        *,
+        durability: Durability | None = None,
+        replicas: int | None = None,
+    ) -> int:
         """Begin to make a collection of a snapshot's bytes, under any name; return its number.
 
-        ``restore_next`` takes the bytes. ``durability``: default, that of the snapshot. Until all
-        have come nobody sees anything of it; its name is taken. Rows, ids, seqs and version are
-        those of the snapshot, the epoch is a new one. It goes with its connection.
+        ``restore_next`` takes the bytes. ``durability``: default, that of the snapshot;
+        ``replicas``: as for ``create``. Until all have come nobody sees anything of it; its name is
+        taken. Rows, ids, seqs and version are those of the snapshot, the epoch is a new one. It
+        goes with its connection.
 
         Raises Exists, Quota, Unsupported, Unavailable, Forbidden (it takes ``admin``, and ``write``
         without filter and stamp).
         """
-        return self._run(self._aio.restore(collection, durability=durability))
+        return self._run(self._aio.restore(collection, durability=durability, replicas=replicas))
 
     def restore_next(self, number: int, data: bytes) -> Description | None:
         """Have the next bytes taken in, however they are cut; with the last ones the collection is

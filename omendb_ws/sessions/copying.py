@@ -97,7 +97,9 @@ def restore(session: Session, request: wire.Restore, size: int) -> None:
     if cluster is not None and cluster.directory.where(session.tenant, name) is not None:
         raise Exists(f"collection: there is a {name!r} already")
     restores_of_all = session.context.restores
-    begun = restores_of_all.begin(session.tenant, name, request.durability, listed)
+    begun = restores_of_all.begin(
+        session.tenant, name, request.durability, request.replicas, listed
+    )
     restores[begun.number] = begun
     session.ok(request.id, {"restore": begun.number})
 

@@ -115,6 +115,7 @@ async def restore_all(
     name_of: Callable[[str], str | None],
     durability: Durability | None = None,
     *,
+    replicas: int | None = None,
     is_one: bool = False,
 ) -> list[Description]:
     """Restore each collection for which there is a name, with its own durability where none is
@@ -127,7 +128,9 @@ async def restore_all(
         if is_new:
             name = name_of(read.head.collection)
             is_wanted, is_new = name is not None, False
-            number = await db.restore(name, durability=durability) if name is not None else None
+            number = None
+            if name is not None:
+                number = await db.restore(name, durability=durability, replicas=replicas)
         if is_wanted and number is not None:
             made = await db.restore_next(number, read.data)
             if made is not None:

@@ -39,6 +39,8 @@ export type Source =
 export interface RestoreOptions extends CallOptions {
   /** Default: that of the snapshot. */
   durability?: Durability;
+  /** How many nodes of a cluster hold it, as for `create`. */
+  replicas?: number;
   /** Told how many bytes the server has taken in. */
   onBytes?: (bytes: number) => void;
 }

@@ -75,10 +75,11 @@ export async function snapshot(db, collection, options) {
 }
 
 export async function restore(db, collection, source, options) {
-  known(options, [...OPTIONS.call, "durability", "onBytes"]);
-  const { durability, onBytes, ...call } = options ?? {};
+  known(options, [...OPTIONS.call, "durability", "replicas", "onBytes"]);
+  const { durability, replicas, onBytes, ...call } = options ?? {};
+  const body = { collection, durability: durability ?? undefined, replicas: replicas ?? undefined };
   const read = readerOf(source);
-  const begin = async (link) => [link, await link.op("restore", { collection, durability: durability ?? undefined })];
+  const begin = async (link) => [link, await link.op("restore", body)];
   const [link, { restore: handle }] = await db.call(begin, { ...call, repeat: false });
   let bytes = 0;
   try {

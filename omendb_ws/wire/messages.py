@@ -320,6 +320,7 @@ class Restore:
     id: int
     collection: str | None = None
     durability: Durability | None = None
+    replicas: int | None = None
     end: int | None = None
 
 

@@ -101,6 +101,7 @@ _BY = Field("by", "string")
 _BY_LIMIT = Field("limit", "integer", least=1, most=MAX_COUNTED)
 _EVERY = Field("every", "integer", most=MAX_EVERY_MS, attribute="every_ms")
 _DURABILITY = Field("durability", "choice", choices=("memory", "everysec", "always"))
+_REPLICAS = Field("replicas", "integer", least=1, most=MAX_REPLICAS)
 _END = Field("end", "integer", most=MAX_U32)
 _SLOW_EVERY = replace(_EVERY, least=100)
 
@@ -125,7 +126,7 @@ _CREATE = (
     Field("ttl", "ttl", most=MAX_TTL_SECONDS),
     _DURABILITY,
     Field("if_exists", "choice", choices=("error", "ok")),
-    Field("replicas", "integer", least=1, most=MAX_REPLICAS),
+    _REPLICAS,
     Field("shards", "integer", least=1, most=MAX_SHARDS),
 )
 _SEARCH = (
@@ -265,7 +266,7 @@ _OPS = (
        (replace(_COLLECTION, required=False), Field("snapshot", "integer", most=MAX_U32), _END),
        ("snapshot", *DESCRIPTION), one_of=("collection", "snapshot", "end")),
     Op("restore", "admin", "name",
-       (replace(_COLLECTION, required=False), _DURABILITY, _END),
+       (replace(_COLLECTION, required=False), _DURABILITY, _REPLICAS, _END),
        ("restore", *DESCRIPTION, "handle"), one_of=("collection", "end")),
 )  # fmt: skip
 

@@ -205,8 +205,9 @@ def _one_of(
     values = field_room.read_fields(body, op.fields, limits)
     if sum(name in body for name in op.one_of) != 1:
         raise BadRequest(f"exactly one of {', '.join(op.one_of)}")
-    if "durability" in body and "collection" not in body:
-        raise BadRequest("durability: goes with collection")
+    for name in ("durability", "replicas"):
+        if name in values and "collection" not in body:
+            raise BadRequest(f"{name}: goes with collection")
     return kind(request_id, **values)
 
 

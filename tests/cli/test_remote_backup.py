@@ -182,6 +182,7 @@ def test_which_arguments_go_together_is_said() -> None:
         ("restore", __file__, "a"),
         ("restore", "a"),
         ("restore", "a", "b", "--url", "ws://x"),
+        ("restore", "a", "b", "--replicas", "2"),
     ):
         ran = run(*arguments)
         assert ran.code == 2, arguments

@@ -86,9 +86,11 @@ async def test_what_is_wrong_with_a_source_leaves_nothing(page: Runtime) -> None
         for (const source of sources) found.push(await failed(restore(db, "again", source)));
         const taken = await failed(restore(db, "items", whole));
         const wrong = await failed(restore(db, "again", whole, { durable: 1 }));
+        const alone = await failed(restore(db, "again", whole, { replicas: 2 }));
         const none = await failed(snapshot(db, "none"));
         await restore(db, "again", whole);
-        return { found, taken, wrong, none, names: (await db.list()).map((one) => one.collection) };
+        const names = (await db.list()).map((one) => one.collection);
+        return { found, taken, wrong, alone, none, names };
         """
     )
     codes = [code for code, _ in told["found"]]
@@ -97,10 +99,11 @@ async def test_what_is_wrong_with_a_source_leaves_nothing(page: Runtime) -> None
     assert "cut off behind" in told["found"][0][1]
     assert "byte" in told["found"][1][1]
     assert told["taken"][0] == "exists"
+    assert told["alone"][0] == "unsupported"
     assert told["wrong"] == [
         "bad_request",
         "bad_request: durable: there is no such option"
-        " (but signal, timeoutMs, failFast, durability, onBytes)",
+        " (but signal, timeoutMs, failFast, durability, replicas, onBytes)",
     ]
     assert told["none"][0] == "not_found"
     assert sorted(told["names"]) == ["again", "items"]

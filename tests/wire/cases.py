@@ -268,8 +268,8 @@ TEXT_REQUESTS = [
     ),
     named("text-snapshot-end", asked(m.Snapshot(3, end=7), b'{"id":3,"op":"snapshot","end":7}')),
     asked(
-        m.Restore(4, "items-2", "memory"),
-        b'{"id":4,"op":"restore","collection":"items-2","durability":"memory"}',
+        m.Restore(4, "items-2", "memory", 2),
+        b'{"id":4,"op":"restore","collection":"items-2","durability":"memory","replicas":2}',
     ),
     named("text-restore-end", asked(m.Restore(5, end=3), b'{"id":5,"op":"restore","end":3}')),
 ]  # fmt: skip

@@ -32,7 +32,7 @@ from .refusals import Refused, other_type
 T = TypeVar("T")
 OCTETS: Final = "application/octet-stream"
 _BYTES: Final = {"type": "string", "format": "binary"}
-_DURABILITY: Final = fields_of("restore", "durability")
+_OPTIONS: Final = fields_of("restore", "durability", "replicas")
 _PIECE_BYTES: Final = 1 << 20
 #: What passes by itself, and how often that is waited for at one piece.
 _PASSING: Final = frozenset(("rate_limited", "overloaded"))
@@ -58,7 +58,7 @@ def add_routes(api: Api) -> None:
         "restore",
         "Make a collection of a snapshot's bytes; rights: admin and write, on all of it. It is"
         " there when this is answered, or nothing of it is.",
-        query=_DURABILITY,
+        query=_OPTIONS,
         body={OCTETS: _BYTES},
         answers={JSON_TYPE: DESCRIPTION},
         statuses=(409, 501),
@@ -121,7 +121,7 @@ class _Reading:
 async def restore_snapshot(request: Request) -> Answer:
     """As the op ``restore``, with the whole body."""
     asking = asking_of(request)
-    given = read_query(asking.query, _DURABILITY)
+    given = read_query(asking.query, _OPTIONS)
     if content_type(asking) != OCTETS:
         raise other_type(f"Content-Type: must be {OCTETS}")
     if (asking.headers.get("content-encoding") or "identity").strip().lower() != "identity":

@@ -92,6 +92,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
     "restore": {
         "collection": NAMES,
         "durability": [one for one in [*TEXTS, "", "never"] if one is not None],
+        "replicas": [*INTEGERS, 0, -1, 9, 2**53],
     },
     "restore_next": {"number": [*NO_INTEGER, -1, 2**32], "data": [5, "a", b"", None, [1]]},
     "restore_end": {"number": [*NO_INTEGER, -1, 2**32]},

@@ -69,6 +69,26 @@ async def test_a_name_that_another_node_has_is_refused(nats: NatsServer) -> None
             assert await asked.code("restore", collection="items") == "exists"
 
 
+async def test_what_is_restored_is_held_by_as_many_nodes_as_were_asked_for(
+    nats: NatsServer,
+) -> None:
+    async with pair(nats) as (one, two), client(one) as raw:
+        await filled(raw)
+        data = await copied(raw)
+        assert await raw.code("restore", collection="alone", replicas=3) == "unsupported"
+        assert await raw.code("restore", replicas=1, end=1) == "bad_request"
+        await restored(raw, "alone", data, replicas=1)
+        await restored(raw, "both", data, replicas=2)
+        await eventually(lambda: follows(two, "both"))
+        seen = one.node.caretaker.seen
+        await eventually(lambda: {"alone", "both"} <= set(seen.names("default")))
+        asked_for = {name: seen.by_name["default", name].replicas for name in ("alone", "both")}
+        assert asked_for == {"alone": 1, "both": 2}
+        # The nodes may have drawn the other one, which reads all of it before this one lets go.
+        await eventually(lambda: sum(shard_on(of, "alone") is not None for of in (one, two)) == 1)
+        assert follows(two, "both")
+
+
 async def test_nothing_is_left_of_a_restore_that_is_given_up_or_refused(nats: NatsServer) -> None:
     async with node(nats, "one") as one, client(one) as raw:
         await filled(raw)
