@@ -29,7 +29,7 @@ class Session(Protocol):
         """The connection is gone."""
 
 
-class Load(Protocol):
+class Overload(Protocol):
     """How much there is to do."""
 
     @property
@@ -43,7 +43,7 @@ class Shedder(Protocol):
     has_refused: bool
 
     @property
-    def overload(self) -> Load:
+    def overload(self) -> Overload:
         """What every message asks first."""
 
     @property
