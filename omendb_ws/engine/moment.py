@@ -65,9 +65,12 @@ class Moment:
     def refuse_late(self, work: Command) -> None:
         """Overloaded for what has waited longer than the queue's deadline."""
         ticket, now_us = work.ticket, self.now_us
-        waited_us = max(now_us - ticket.arrival_us, 0)  # it may have come in this tick
+        waited_us = now_us - ticket.arrival_us
+        if waited_us < 0:  # it came in this tick
+            waited_us = 0
         share = ticket.asker.lane.share
-        share.waited_us, share.taken_us = max(waited_us - ticket.late_us, 0), now_us
+        share.taken_us = now_us
+        share.waited_us = max(waited_us - ticket.late_us, 0) if ticket.late_us else waited_us
         if self.traces is not None:
             self.traces.event(ticket, "queue", waited_us=waited_us)
         if waited_us > self.deadline_us:

@@ -120,27 +120,34 @@ class Changes:
         return replies.ok(work.ticket, body)
 
     def _finish_add(self, work: Add, admitted: Admitted) -> Reply:
-        version = work.shard.window.version
-        seqs: tuple[int | None, int | None] = (None, None)
-        if isinstance(admitted, core.Repeated):
-            seqs = admitted.first_seq, admitted.last_seq
-        elif isinstance(admitted, core.AddChange):
+        first_seq: int | None = None
+        last_seq: int | None = None
+        is_repeated = False
+        if isinstance(admitted, core.AddChange):
             self.apply(work.shard, admitted, work.ticket.arrival_us)
             count = len(admitted.vectors)
             self._metrics.added_rows += count
             work.shard.counts.adds += count
             version = admitted.version
             if count:
-                seqs = admitted.first_seq, admitted.first_seq + count - 1
-        left_out = work.left_out
-        acknowledged = Added(
-            version,
-            *seqs,
-            duplicate=isinstance(admitted, core.Repeated),
-            is_compared=work.unless_near is not None,
-            skipped=None if left_out is None else left_out.skipped,
-            near=None if left_out is None else left_out.near,
-        )
+                first_seq, last_seq = admitted.first_seq, admitted.first_seq + count - 1
+        else:
+            version = work.shard.window.version
+            if isinstance(admitted, core.Repeated):
+                first_seq, last_seq, is_repeated = admitted.first_seq, admitted.last_seq, True
+        if work.unless_near is None:
+            acknowledged = Added(version, first_seq, last_seq, is_repeated)
+        else:
+            left_out = work.left_out
+            acknowledged = Added(
+                version,
+                first_seq,
+                last_seq,
+                is_repeated,
+                is_compared=True,
+                skipped=None if left_out is None else left_out.skipped,
+                near=None if left_out is None else left_out.near,
+            )
         return replies.added(work.ticket, acknowledged, work.is_binary)
 
     def apply(self, shard: Shard, change: core.Change, arrival_us: int) -> None:

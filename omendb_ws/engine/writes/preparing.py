@@ -93,10 +93,9 @@ class Preparing:
         if isinstance(work, Add) and work.unless_near is not None:
             return _compared(work) if _is_to_be_compared(work) else None
         rows = work.request if isinstance(work, Update) else work.request.rows
-        columns = len(work.shard.definition.columns)
         if isinstance(rows, OmenError) or rows.metadata is None or rows.typed is not None:
             return None
-        if len(rows.metadata) * columns <= VALUES_AT_ONCE:
+        if len(rows.metadata) * len(work.shard.definition.columns) <= VALUES_AT_ONCE:
             return None
         return _typed(work)
 
