@@ -166,6 +166,8 @@ class Members:
     def __init__(self, me: str | None = None) -> None:
         self._entries = _Entries()
         self._me = me
+        #: The entries that were passed over when they were read last.
+        self._unreadable: set[str] = set()
         #: When its own beat was read last.
         self._beat_at = 0.0
         self._watched = 0.0
@@ -183,13 +185,17 @@ class Members:
     def take(self, entry: str, value: dict[str, Any], revision: int, now: float) -> None:
         """An entry is, or has become, ``value``.
 
-        One that says what nothing can be made of is passed over: what it said before holds.
+        One that says what nothing can be made of is passed over: what it said before holds. That
+        is logged once, not with each beat.
         """
         self.heard(now)
         kind, _, rest = entry.partition(".")
         if not _is_readable(kind, value):
-            log.error("entry %s of the bucket is not what a node writes; passed over", entry)
+            if entry not in self._unreadable:
+                log.error("entry %s of the bucket is not what a node writes; passed over", entry)
+            self._unreadable.add(entry)
             return
+        self._unreadable.discard(entry)
         entries = self._entries
         if kind == "node":
             known = entries.nodes.get(rest)
@@ -210,6 +216,7 @@ class Members:
 
     def forget(self, entry: str) -> None:
         """There is no such entry any more."""
+        self._unreadable.discard(entry)
         kind, _, rest = entry.partition(".")
         entries = self._entries
         if kind == "node":

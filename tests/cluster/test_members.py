@@ -207,3 +207,20 @@ def test_an_entry_that_nothing_can_be_made_of_is_passed_over_and_the_others_are_
     assert members.view(0.1) == before
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert entry in caplog.text
+
+
+def test_an_entry_that_stays_unreadable_is_said_once_until_it_was_readable_again_or_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    members, bad = Members(), {"incarnation": "b-1", "windows": {"k1": 5}}
+    for revision in range(1, 20):
+        members.take("held.b", bad, revision, 0.1)
+    assert len(caplog.records) == 1
+    members.take("held.c", bad, 20, 0.1)
+    assert len(caplog.records) == 2
+    members.take("held.b", {"incarnation": "b-1", "windows": {}}, 21, 0.1)
+    members.take("held.b", bad, 22, 0.1)
+    assert len(caplog.records) == 3
+    members.forget("held.c")
+    members.take("held.c", bad, 23, 0.1)
+    assert len(caplog.records) == 4

@@ -11,7 +11,7 @@ import pytest
 from omendb_core.model.errors import Unavailable
 from omendb_core.model.logged import Checkpoint
 
-from omendb_ws.journal.interface import Log, Settle, Stored
+from omendb_ws.journal.interface import Log, Receiving, Settle, Stored
 from omendb_ws.journal.jetstream import receiving
 from omendb_ws.journal.jetstream import store as store_module
 from omendb_ws.journal.jetstream.api import ApiError
@@ -38,6 +38,12 @@ def made(opened: JetStreamStore) -> Stored:
     return log.stored
 
 
+def healing(opened: JetStreamStore) -> tuple[Stored, Receiving]:
+    """A collection, and the healing of it that has begun."""
+    old = made(opened)
+    return old, opened.renew(old, _HEALED, Checkpoint(), LIMITS, 0)
+
+
 def has_stream(opened: JetStreamStore, stored: Stored) -> bool:
     try:
         name = opened._definitions.stream_of(stored)
@@ -51,8 +57,7 @@ def test_a_healed_collection_stays_where_nats_fails_right_after_the_switch(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with store(nats, "switched") as opened:
-        old = made(opened)
-        receiving = opened.renew(old, _HEALED, Checkpoint(), LIMITS, 0)
+        old, receiving = healing(opened)
 
         async def fails(key: str) -> None:
             raise Unavailable("the cluster's NATS does not answer")
@@ -70,8 +75,7 @@ def test_a_healing_of_unknown_outcome_takes_nothing_away(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with store(nats, "unknown") as opened:
-        old = made(opened)
-        receiving = opened.renew(old, _HEALED, Checkpoint(), LIMITS, 0)
+        old, receiving = healing(opened)
         put, get = opened._jetstream.put, opened._jetstream.get
 
         async def stores_and_fails(key: str, value: Any, revision: int | None = None) -> int:
