@@ -88,6 +88,28 @@ async def test_a_collection_in_memory_outlives_one_of_three_servers_and_is_heale
             assert await found(raw) == [1, 2, 3, 4, 5, 6]
 
 
+async def test_a_collection_in_memory_outlives_the_memory_of_two_of_three_servers(
+    tmp_path: Path,
+) -> None:
+    with nats_servers(tmp_path / "three") as nats:
+        async with node(nats) as server, client(server) as raw:
+            await raw.create("items", durability="memory")
+            await raw.add(1, 2, 3)
+            leader = ask(server, f"STREAM.INFO.{stream_of(server)}")["cluster"]["leader"]
+            # The stream's leader is one of the two.
+            gone = sorted(nats.members, key=lambda one: one.name != leader)[:2]
+            for one in gone:
+                one.kill()
+            assert await found(raw) == [1, 2, 3]
+            for one in gone:
+                one.start()
+            for one in gone:
+                await asyncio.to_thread(one.until_it_listens)
+            # Whether the third brings them up to date, or it is healed under a new epoch.
+            await until_taken(raw, "add", collection="items", rows=rows(4))
+            assert await found(raw) == [1, 2, 3, 4]
+
+
 async def test_a_collection_in_memory_that_nobody_has_is_there_empty_under_a_new_epoch(
     nats: NatsServer,
 ) -> None:
