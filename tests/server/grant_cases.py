@@ -207,6 +207,7 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "restore": {
         "collection": [{"collection": "items"}],
         "durability": [{"durability": "memory"}],
+        "replicas": [{"replicas": 1}],
         "end": [{}],
     },
     "subscribe live": {
