@@ -96,6 +96,8 @@ def _condition_for(type_: str, columns: Mapping[str, str]) -> st.SearchStrategy[
     if type_ in ("f64", "i64"):
         operand = st.one_of(literal, literal, arithmetic_for(columns))
         operators |= dict.fromkeys(("$lt", "$lte", "$gt", "$gte"), operand)
+    if type_ == "str":
+        operators["$prefix"] = st.sampled_from([*VALUES["str"], "z", "__", "aa"])
     operators |= {"$eq": operand, "$ne": operand}
     one_or_two = st.lists(
         st.sampled_from(sorted(operators)), min_size=1, max_size=2, unique=True

@@ -35,6 +35,8 @@ def _holds(left: Any, operator: str, operand: Any, metadata: Mapping[str, Any]) 
     if operator in ("$in", "$nin"):
         among = left is not None and any(left == _number(value) for value in operand)
         return among == (operator == "$in")
+    if operator == "$prefix":
+        return left is not None and left[: len(operand)] == operand
     right = _arithmetic(operand, metadata) if isinstance(operand, dict) else _number(operand)
     if left is None or right is None:
         return operator == "$ne"

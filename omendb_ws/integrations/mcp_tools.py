@@ -27,7 +27,7 @@ _COLLECTION: Final = {"type": "string", "description": "Name of the collection."
 _FILTER: Final = {
     "type": "object",
     "description": 'A condition on declared columns, such as {"price": {"$lt": 10}, "kind": "a"}: '
-    "$eq $ne $in $nin $exists $lt $lte $gt $gte $and $or $not.",
+    "$eq $ne $in $nin $exists $prefix $lt $lte $gt $gte $and $or $not.",
 }
 _EXAMPLES: Final = {"type": "array", "items": {"type": ["string", "integer", "array"]}}
 _ID: Final = {"type": ["string", "integer"]}

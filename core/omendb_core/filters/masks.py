@@ -11,15 +11,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..model.types import F64, I64, NULL_INTEGER, U32, Bool1
+from ..model.types import F64, I64, NULL_CODE, NULL_INTEGER, U32, Bool1
 from ..rows.columns import Columns, Slots
 from .arithmetic import Operation, compute
-from .tree import Compare, Every, Exists, Filter, Node, Not, OneOf, Order, Some
+from .tree import Compare, Every, Exists, Filter, Node, Not, OneOf, Order, Prefix, Some
 
 #: Rows of a block: few enough that its intermediate arrays stay in the cache.
 BLOCK_ROWS: Final = 1 << 15
 #: Up to here, comparing with each value in turn is faster than a table.
 FEW_VALUES: Final = 8
+#: Where a dictionary has more codes than so many for each row asked about, sorting the rows' own
+#: codes is less work than a table of all.
+TEXTS_A_ROW: Final = 8
 
 _COMPARISONS: Final[dict[Order, Callable[..., Bool1]]] = {
     "==": np.equal,
@@ -94,6 +97,8 @@ class _Block:
                 if len(node.values) <= FEW_VALUES:
                     return _is_any(values, node.values)
                 return node.numbers(values.dtype).has(values)
+            case Prefix(column, text):
+                return self._begins(column, text.encode("utf-8", "surrogatepass"))
             case Exists(column):
                 return ~self._columns.is_null(column, self._rows)
             case Not(child):
@@ -121,6 +126,17 @@ class _Block:
             mask &= values != NULL_INTEGER  # the least integer, so no other order lets it pass
         return mask
 
+    def _begins(self, column: str, prefix: bytes) -> Bool1:
+        """Each text that the rows hold is looked at once: nothing is kept that could be stale.
+
+        UTF-8 begins with the bytes of a text where the text begins with it.
+        """
+        codes = self._columns.values(column, self._rows)
+        held, places = _distinct(codes, self._columns.code_limit(column))
+        texts = self._columns.texts(column, held.tolist())
+        begins = np.array([*(text.startswith(prefix) for text in texts), False], np.bool_)
+        return begins.take(places)
+
     def _numbers(self, column: str) -> F64:
         """A numeric column as float64, NaN for null."""
         values = self._columns.values(column, self._rows)
@@ -138,6 +154,21 @@ def _has_code(codes: U32, wanted: list[int], limit: int) -> Bool1:
     table = np.zeros(limit + 1, np.bool_)
     table[wanted] = True
     return table.take(codes, mode="clip")  # a null reads the False at ``limit``
+
+
+def _distinct(codes: U32, limit: int) -> tuple[U32, I64]:
+    """The distinct ``codes`` without null, and the place among them of each; of null, the end."""
+    if limit > TEXTS_A_ROW * len(codes):
+        held, places = np.unique(codes, return_inverse=True)
+        return held[held != NULL_CODE], places  # null is the greatest
+    is_held = np.zeros(limit + 1, np.bool_)
+    clipped = np.minimum(codes, np.uint32(limit))  # a null counts as ``limit``
+    is_held[clipped] = True
+    is_held[limit] = False
+    held = np.flatnonzero(is_held).astype(np.uint32)
+    place_of = np.full(limit + 1, len(held), np.int64)
+    place_of[held] = np.arange(len(held))
+    return held, place_of.take(clipped)
 
 
 def _is_any(values: Any, wanted: Any) -> Bool1:

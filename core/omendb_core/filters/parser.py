@@ -26,6 +26,7 @@ from .tree import (
     Node,
     Not,
     Order,
+    Prefix,
     Scalar,
     bytes_of,
     compare,
@@ -63,19 +64,20 @@ MOST_NAMED: Final = 4
 class Operator(NamedTuple):
     """A row of the grammar: what stands right of it; ``negated``: it is ``Not`` of the test."""
 
-    operand: Literal["value", "list", "boolean", "number"]
+    operand: Literal["value", "list", "boolean", "number", "text"]
     order: Order = "=="
     negated: bool = False
 
 
-#: ``number`` operators are for ``f64`` and ``i64`` only; ``value`` and ``number`` ones take
-#: arithmetic in place of a number.
+#: ``number`` operators are for ``f64`` and ``i64`` only, ``text`` ones for ``str``; ``value`` and
+#: ``number`` ones take arithmetic in place of a number.
 OPERATORS: Final[dict[str, Operator]] = {
     "$eq": Operator("value"),
     "$ne": Operator("value", negated=True),
     "$in": Operator("list"),
     "$nin": Operator("list", negated=True),
     "$exists": Operator("boolean"),
+    "$prefix": Operator("text"),
     "$lt": Operator("number", "<"),
     "$lte": Operator("number", "<="),
     "$gt": Operator("number", ">"),
@@ -213,6 +215,10 @@ class Parser:
             return one_of(column, type_, values)
         if operator.operand == "number" and type_ not in _NUMERIC:
             raise BadFilter(f"{path}: {column} is {type_}; only f64 and i64 columns are ordered")
+        if operator.operand == "text":
+            if type_ != "str":
+                raise BadFilter(f"{path}: {column} is {type_}; only str columns have a prefix")
+            return Prefix(column, str(_value(type_, operand, path)))
         if isinstance(operand, dict) and type_ in _NUMERIC:
             return Compare(column, type_, operator.order, self._operation(operand, path, level))
         value = _value(type_, operand, path)

@@ -66,6 +66,18 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """Rows whose text, of a ``str`` column, begins with ``text``."""
+
+    column: str
+    text: str
+    canonical: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "canonical", f"{self.column!r} begins {json.dumps(self.text)}")
+
+
+@dataclass(frozen=True, slots=True)
 class Exists:
     """Rows whose value is not null."""
 
@@ -111,7 +123,7 @@ class Some:
         object.__setattr__(self, "canonical", f"({text})")
 
 
-Node: TypeAlias = Compare | OneOf | Exists | Not | Every | Some
+Node: TypeAlias = Compare | OneOf | Prefix | Exists | Not | Every | Some
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -136,6 +148,8 @@ def bytes_of(node: Node) -> int:
     if isinstance(node, OneOf):
         laid_out = BYTES_A_VALUE * len(node.values) if node.type != "str" else 0
         return own + laid_out + getsizeof(node.values) + sum(map(getsizeof, node.values))
+    if isinstance(node, Prefix):
+        return own + getsizeof(node.text)
     if isinstance(node, Not):
         return own + bytes_of(node.child)
     if isinstance(node, Every | Some):

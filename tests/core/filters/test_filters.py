@@ -177,6 +177,8 @@ def test_a_null_fails_every_comparison_except_ne_nin_and_exists_false() -> None:
         for operator, row in OPERATORS.items():
             if row.operand == "number" and column in ("new", "kind"):
                 continue
+            if row.operand == "text" and column != "kind":
+                continue
             passed = 3 in hits({column: {operator: operands[operator]}})
             assert passed == (operator in ("$ne", "$nin", "$exists"))
             assert (3 in hits({"$not": {column: {operator: operands[operator]}}})) != passed

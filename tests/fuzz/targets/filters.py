@@ -125,6 +125,7 @@ SEEDS: list[Any] = [
     {"price": {"$ne": {"$div": [{"$sub": ["stock", 1]}, {"$add": ["1.5", "msrp"]}]}}},
     {"stock": {"$eq": {"$mul": [{"$mul": ["price", "price"]}, {"$div": [1, "msrp"]}]}}},
     {"price": {"$gt": {"$div": [1, {"$div": [1, {"$sub": ["msrp", "msrp"]}]}]}}},
+    {"kind": {"$prefix": "z"}}, {"$not": {"kind": {"$prefix": ""}}},
     {"price": {"$in": [n / 2 for n in range(20)]}},
 ]  # fmt: skip
 TEXTS = [str(one) for pool in (*VALUES.values(), *FURTHER.values()) for one in pool]
