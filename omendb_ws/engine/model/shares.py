@@ -154,21 +154,17 @@ class Shares:
             self._served = share
         elif share is not self._served:
             self._has_served_others = True
-        if self.is_contended:
-            self._charge(share, took_us)
-        else:
-            share.tenant.used_us += took_us
+        self._charge(share, took_us)
 
     def charge_streams(self, share: Share, took_us: float) -> None:
         """A piece of what its subscriptions are told took so long."""
         self._has_served_others = True
-        if self.is_contended:
-            self._charge(share, took_us)
-        else:
-            share.tenant.used_us += took_us
+        self._charge(share, took_us)
 
     def _charge(self, share: Share, took_us: float) -> None:
         share.tenant.used_us += took_us
+        if not self.is_contended:
+            return
         self._has_charged = True
         of_tenant, of_connection = self.place(share)
         share.start_us = of_connection + took_us
