@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from omendb_core.model.errors import Forbidden, Internal, OmenError, Unavailable
@@ -144,11 +143,14 @@ class Router:
 
     def _list(self, message: Said, head: Head) -> bool:
         """Ask all nodes that hold something which this one has not; of one that cannot be reached
-        this one says that it is not there."""
+        this one says that it is not there. Unavailable where it does not reach itself."""
         links: list[Link] = []
         for node in self._places.for_list():
-            with suppress(Unavailable):
+            try:
                 links.append(self._link_to(node))
+            except Unavailable:
+                if node.name == self._parts.directory.here.name:
+                    raise
         if links:
             self._pass_on(message, head, None, links[0], Listing(links))
         return bool(links)

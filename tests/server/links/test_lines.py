@@ -208,3 +208,17 @@ async def test_a_list_right_after_a_node_could_not_be_reached_is_of_the_others()
             assert error["code"] == "unavailable"
             listed = (await raw.ok("list"))["collections"]
             assert [one["collection"] for one in listed] == ["of-b"]
+
+
+async def test_a_list_without_what_this_node_holds_is_refused() -> None:
+    async with pair() as nodes:
+        async with client(nodes["b"]) as other:
+            await other.create("of-b")
+        async with client(nodes["a"]) as raw:
+            await raw.create("of-a")
+            nodes.place("of-b", "b")
+            nodes.place("of-a", "a")
+            nodes.map.nodes["a"] = Node("a", B.address)
+            await raw.ask("list")  # finds out that it does not reach itself
+            error = await raw.error("list")
+            assert (error["code"], error["retry"]) == ("unavailable", True)
